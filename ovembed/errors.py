@@ -1,0 +1,101 @@
+"""Every error ovembed raises on purpose. Messages are one line: the fact, the name, the next step.
+
+OvembedError
+├── InputError         a text, file, name or option that cannot be used as given
+│   ├── TextError      one of several texts cannot be embedded
+│   │   └── TextTooLong    it has more tokens than the model takes
+│   └── RequestError   a request body that is not what the protocol asks for
+├── MissingExtra       the command needs packages of an extra that is not installed
+├── ModelNotFound      no such model, neither in the repository nor where it was looked for
+├── ExportError        the model could not be turned into a working OpenVINO model
+├── RepositoryError    the model repository cannot be read or written
+├── EngineError        OpenVINO could not load or run the model
+├── ServerError        a server could not be started
+├── NotReady           something did not become ready in the time allowed
+├── Overloaded         the queue is full; the same call may work later
+└── EndpointError      a remote endpoint answered with an error, or not at all
+    ├── EndpointRefused    nothing accepts connections there
+    └── EndpointTimeout    no answer in the time allowed
+"""
+
+from __future__ import annotations
+
+
+class OvembedError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class InputError(OvembedError):
+    """A text, file, name or option that cannot be used as given."""
+
+
+class TextError(InputError):
+    """One of several texts cannot be embedded: `position` is its place among them, `problem` says why."""
+
+    def __init__(self, position: int, problem: str) -> None:
+        super().__init__(f"Input {position}: {problem}")
+        self.position = position
+        self.problem = problem
+
+
+class TextTooLong(TextError):
+    """A text has more tokens than the model takes."""
+
+
+class RequestError(InputError):
+    """A request body that is not what the protocol asks for.
+
+    `param` names the offending field, as OpenAI's error object does.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class MissingExtra(OvembedError):
+    """The command needs packages of an extra that is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the '{extra}' extra. Install it: pip install 'ovembed[{extra}]'")
+        self.extra = extra
+
+
+class ModelNotFound(OvembedError):
+    """No such model, neither in the repository nor where it was looked for."""
+
+
+class ExportError(OvembedError):
+    """The model could not be turned into a working OpenVINO model."""
+
+
+class RepositoryError(OvembedError):
+    """The model repository cannot be read or written."""
+
+
+class EngineError(OvembedError):
+    """OpenVINO could not load or run the model."""
+
+
+class ServerError(OvembedError):
+    """A server could not be started."""
+
+
+class NotReady(OvembedError):
+    """Something did not become ready in the time allowed."""
+
+
+class Overloaded(OvembedError):
+    """The queue is full; the same call may work later."""
+
+
+class EndpointError(OvembedError):
+    """A remote endpoint answered with an error, or not at all."""
+
+
+class EndpointRefused(EndpointError):
+    """Nothing accepts connections there."""
+
+
+class EndpointTimeout(EndpointError):
+    """No answer in the time allowed."""

@@ -1,0 +1,170 @@
+"""ModelRepository: models appear in it whole or not at all, and the config file never names a missing one.
+
+Layout (the newest of OVMS):
+
+    <repository>/config_embeddings.json       written last
+    <repository>/<name>/graph.pbtxt, openvino_model.xml, ..., ovembed.json
+    <repository>/.staging/<random>/           an export at work, its lock held
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from ovembed.errors import InputError, ModelNotFound, RepositoryError
+from ovembed.repository import config, model
+from ovembed.repository.files import swap_folders, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ovembed.repository.model import ModelEntry
+
+DEFAULT_CONFIG_NAME = "config_embeddings.json"
+_STAGING = ".staging"
+_REPLACED = "replaced"
+_NAME_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class StagedModel:
+    """A hidden folder to build a model in; `scratch` is for files that are not part of it."""
+
+    folder: Path
+    scratch: Path
+
+
+class ModelRepository:
+    """A folder of models and the config file that serves them.
+
+    Readers need no lock: a model folder and the config file are each replaced in one step.
+    """
+
+    def __init__(self, folder: str | Path, config_path: str | Path | None = None) -> None:
+        self.folder = Path(folder)
+        self.config_path = Path(config_path) if config_path is not None else self.folder / DEFAULT_CONFIG_NAME
+
+    def names(self) -> list[str]:
+        """Served names, in the order of the config file."""
+        return list(config.read(self.config_path).graphs)
+
+    def models(self) -> list[ModelEntry]:
+        return [self.get(name) for name in self.names()]
+
+    def get(self, name: str) -> ModelEntry:
+        """Raises ModelNotFound for a name that the config file does not serve."""
+        graphs = config.read(self.config_path).graphs
+        if name not in graphs:
+            held = f"it has: {', '.join(graphs)}" if graphs else "it has none"
+            raise ModelNotFound(
+                f"No model '{name}' in {self.folder}/ ({held}). Export one: ovembed export SOURCE --name {name}"
+            )
+        return replace(model.read(self.config_path.parent / graphs[name]), name=name)
+
+    def only(self) -> ModelEntry:
+        """The model of a repository that holds exactly one. Raises ModelNotFound otherwise."""
+        names = self.names()
+        if len(names) != 1:
+            held = f"holds several models: {', '.join(names)}" if names else "holds no model"
+            step = "Choose one with --model" if names else "Export one first: ovembed export SOURCE"
+            raise ModelNotFound(f"{self.folder}/ {held}. {step}.")
+        return self.get(names[0])
+
+    def check_name(self, name: str, *, overwrite: bool) -> None:
+        """Raises InputError for a name that is not a plain relative path, nests in another model, or is taken."""
+        if not all(_NAME_PART.fullmatch(part) for part in name.split("/")):
+            raise InputError(
+                f"'{name}' cannot be a model name: use letters, digits, '.', '_', '-', "
+                "with '/' between parts, each beginning with a letter or digit."
+            )
+        for other in self.names():
+            if other.startswith(f"{name}/") or name.startswith(f"{other}/"):
+                raise InputError(f"'{name}' would lie inside or around the model '{other}'. Choose another --name.")
+        target = self.folder / name
+        if not target.exists():
+            return
+        if not (target / model.FILE_NAME).exists():
+            raise InputError(f"{target} exists and is no exported model. Move it away, or choose another --name.")
+        if not overwrite:
+            raise InputError(f"{target} exists already. Replace it with --overwrite, or choose another --name.")
+
+    @contextlib.contextmanager
+    def stage(self) -> Iterator[StagedModel]:
+        """A fresh hidden folder, removed in the end unless it was published.
+
+        What earlier exports left behind when they were killed is removed first; the folders of exports that
+        still run are known by the lock they hold.
+        """
+        staging = self.folder / _STAGING
+        with writing(self.folder):
+            staging.mkdir(parents=True, exist_ok=True)
+            with self._lock():
+                self._recover()
+                workplace = staging / secrets.token_hex(6)
+                workplace.mkdir()
+                lock = FileLock(workplace / "lock")
+                lock.acquire()
+        try:
+            staged = StagedModel(workplace / "model", workplace / "scratch")
+            staged.folder.mkdir()
+            staged.scratch.mkdir()
+            yield staged
+        finally:
+            shutil.rmtree(workplace, ignore_errors=True)
+            lock.release()
+
+    def publish(self, staged: StagedModel, name: str, *, overwrite: bool) -> ModelEntry:
+        """Move the staged folder to its name and, last, let the config file serve it."""
+        target = self.folder / name
+        with writing(self.folder), self._lock():
+            self.check_name(name, overwrite=overwrite)
+            serving = config.read(self.config_path)
+            self._move_into_place(staged.folder, target)
+            base_path = os.path.relpath(target, self.config_path.parent)
+            config.write(self.config_path, serving.with_graph(name, base_path))
+        return model.read(target)
+
+    def _move_into_place(self, staged: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            staged.rename(target)
+        elif not swap_folders(staged, target):
+            # Killed between these two, the note brings the old model back (see _recover).
+            aside = staged.parent / _REPLACED
+            aside.with_suffix(".name").write_text(target.relative_to(self.folder).as_posix(), encoding="utf-8")
+            target.rename(aside)
+            staged.rename(target)
+
+    def _lock(self) -> FileLock:
+        """Held while the repository changes: one export at a time publishes or cleans up."""
+        return FileLock(self.folder / _STAGING / ".lock")
+
+    def _recover(self) -> None:
+        """Put back a model that was moved aside and never replaced; remove folders that nobody works in."""
+        for workplace in sorted((self.folder / _STAGING).iterdir()):
+            if not workplace.is_dir():
+                continue
+            lock = FileLock(workplace / "lock")
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                continue
+            self._put_back(workplace)
+            shutil.rmtree(workplace, ignore_errors=True)
+            lock.release()
+
+    def _put_back(self, workplace: Path) -> None:
+        aside = workplace / _REPLACED
+        if aside.is_dir():
+            target = self.folder / aside.with_suffix(".name").read_text(encoding="utf-8")
+            if not target.exists():
+                aside.rename(target)

@@ -1,0 +1,71 @@
+"""ModelSpec: every setting that decides what numbers a text turns into, and the fingerprint made from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+from ovembed.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Pooling = Literal["cls", "mean", "last"]
+WeightFormat = Literal["fp32", "fp16", "int8"]
+
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+WEIGHT_FORMATS: tuple[WeightFormat, ...] = get_args(WeightFormat)
+
+# Where the model came from does not change its vectors; the hash of its weights stands for that.
+_NOT_IN_FINGERPRINT = {"source", "revision"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What decides a model's vectors.
+
+    `source` is the Hub id or folder name, `revision` its commit where one is known, `weights_sha256` the hash
+    of the source weights. `max_tokens` counts special tokens. `prompts` maps a name to the text put before
+    the input; `default_prompt` names the one used when nobody chooses.
+    """
+
+    source: str
+    revision: str | None
+    weights_sha256: str
+    weight_format: WeightFormat
+    pooling: Pooling
+    normalize: bool
+    max_tokens: int
+    dimensions: int
+    prompts: Mapping[str, str]
+    default_prompt: str | None
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that differ whenever the vector space does: vectors may be compared only when equal."""
+        deciding = {name: value for name, value in self.to_json().items() if name not in _NOT_IN_FINGERPRINT}
+        canonical = json.dumps(deciding, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def prompt(self, name: str | None = None) -> str:
+        """The text to put before an input: the prompt of that name, or the model's default (often empty).
+
+        Raises InputError for a name the model does not have.
+        """
+        chosen = name if name is not None else self.default_prompt
+        if chosen is None:
+            return ""
+        if chosen not in self.prompts:
+            known = ", ".join(sorted(self.prompts)) or "none"
+            raise InputError(f"The model has no prompt '{chosen}' (it has: {known}).")
+        return self.prompts[chosen]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"prompts": dict(self.prompts)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Raises KeyError when a setting is missing; settings of newer versions are ignored."""
+        return cls(**{field.name: data[field.name] for field in fields(cls)})

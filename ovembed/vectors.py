@@ -1,0 +1,49 @@
+"""Arithmetic on rows of vectors: numpy only, float32 in and out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ovembed.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ovembed.protocols import Vectors
+
+_TINY = np.float32(1e-12)
+
+
+def normalize(vectors: Vectors) -> Vectors:
+    """Rows scaled to unit L2 length; a zero row stays zero."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, _TINY), dtype=np.float32)
+
+
+def cut(vectors: Vectors, dimensions: int | None) -> Vectors:
+    """The first `dimensions` columns, normalized again (Matryoshka); the vectors themselves for None.
+
+    Raises InputError when there are fewer columns than asked for.
+    """
+    if dimensions is None:
+        return vectors
+    available = vectors.shape[1]
+    if not 1 <= dimensions <= available:
+        raise InputError(f"The vectors have {available} dimensions; {dimensions} cannot be cut from them.")
+    return normalize(vectors[:, :dimensions])
+
+
+def cosine(left: Vectors, right: Vectors) -> Vectors:
+    """Cosine of each row of `left` with the same row of `right`: shape (n,)."""
+    return np.asarray((normalize(left) * normalize(right)).sum(axis=-1), dtype=np.float32)
+
+
+def top_k(query: Vectors, vectors: Vectors, k: int) -> tuple[NDArray[np.intp], Vectors]:
+    """The k rows nearest to `query` (shape (dimensions,)) by cosine, nearest first: (positions, cosines)."""
+    scores = normalize(vectors) @ normalize(query)
+    k = min(k, len(scores))
+    nearest = np.argpartition(-scores, k - 1)[:k] if k else np.empty(0, dtype=np.intp)
+    nearest = nearest[np.argsort(-scores[nearest], kind="stable")]
+    return nearest, scores[nearest]
