@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ovembed.spec import ModelSpec
 
 FILE_NAME = "graph.pbtxt"
@@ -32,11 +34,12 @@ node {{
 """
 
 
-def render(spec: ModelSpec, *, target_device: str = "CPU", num_streams: int = 1) -> str:
+def write(folder: Path, spec: ModelSpec, *, target_device: str, num_streams: int) -> None:
     """Every setting that decides the vectors is written out: OVMS's defaults differ between versions."""
-    return _TEMPLATE.format(
+    text = _TEMPLATE.format(
         normalize="true" if spec.normalize else "false",
         pooling=spec.pooling.upper(),
         target_device=target_device,
         num_streams=num_streams,
     )
+    (folder / FILE_NAME).write_text(text, encoding="utf-8")

@@ -1,0 +1,204 @@
+"""OpenVINO: texts to token ids, token ids to rows. The only module, beside export/, that imports openvino.
+
+Pooling and normalization are appended to the encoder's graph when it is loaded, so that they run inside the
+compiled model; the IR on disk keeps the rank-3 output that OVMS wants.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+from tokenizers import Tokenizer
+
+from ovembed.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ovembed.protocols import Tokens, Vectors
+    from ovembed.repository import ModelEntry
+    from ovembed.spec import ModelSpec, Pooling
+
+# Kernels that OpenVINO keeps for shapes it has met, for each stream. Unbounded, memory grows with every new
+# shape; at this number no throughput is lost (tests/bench/memory.py).
+_KERNEL_CACHE_CAPACITY = 64
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How a model is run; none of it changes which vector space it makes.
+
+    streams: batches that run at the same time; threads: cores they share. None lets `resolve` choose.
+    inference_precision: arithmetic of the parts that are not quantized.
+    cache_dir: where compiled models are kept for the next start; None keeps none.
+    """
+
+    streams: int | None = None
+    threads: int | None = None
+    inference_precision: Literal["f32", "bf16"] = "f32"
+    cache_dir: Path | None = None
+
+    def resolve(self) -> tuple[int, int]:
+        """(streams, threads) for this machine: all cores this process may use, few threads to each stream.
+
+        Two streams of one thread beat one stream of two by 10 to 20 % on short texts; more streams than
+        that only pay on many cores.
+        """
+        threads = self.threads or len(os.sched_getaffinity(0))
+        streams = self.streams or min(threads, max(2, threads // 4))
+        return streams, threads
+
+
+def default_cache_dir() -> Path:
+    """Compiled models of this user: safe to delete at any time."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "ovembed" / "compiled"
+
+
+class OpenVINOEngine:
+    """A compiled model and its tokenizer (see protocols.Engine)."""
+
+    def __init__(
+        self, spec: ModelSpec, tokenizer: Tokenizer, compiled: ov.CompiledModel, settings: EngineSettings
+    ) -> None:
+        self.spec = spec
+        self.streams, self.threads = settings.resolve()
+        self._tokenizer = tokenizer
+        self._inputs = [port.any_name for port in compiled.inputs]
+        self._requests: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
+        for _ in range(self.streams):
+            self._requests.put(compiled.create_infer_request())
+        self.vocabulary_size = tokenizer.get_vocab_size(with_added_tokens=True)
+        self.closing_tokens = _closing_tokens(tokenizer)
+
+    @classmethod
+    def load(cls, entry: ModelEntry, settings: EngineSettings | None = None) -> Self:
+        """Raises EngineError, naming the file, when the model or its tokenizer cannot be loaded."""
+        settings = settings or EngineSettings()
+        with _translated(f"{entry.tokenizer_path} cannot be read"):
+            tokenizer = load_tokenizer(entry.tokenizer_path)
+        with _translated(f"{entry.model_path} cannot be loaded; export the model again"):
+            model = ov.Core().read_model(entry.model_path)
+            pooled = _with_pooling(model, entry.spec.pooling, normalize=entry.spec.normalize)
+            compiled = _compile(pooled, settings)
+        return cls(entry.spec, tokenizer, compiled, settings)
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+
+    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
+        request = self._requests.get()
+        try:
+            with _translated("inference failed"):
+                request.infer(self._feed(batch), share_inputs=True)
+                rows: Vectors = request.get_output_tensor(0).data.copy()
+        finally:
+            self._requests.put(request)
+        if not np.isfinite(rows).all():
+            raise EngineError(
+                f"{self.spec.source} gave a vector that is not finite. Export it with another --weight-format."
+            )
+        return rows
+
+    def _feed(self, batch: Sequence[Sequence[int]]) -> dict[str, np.ndarray[Any, Any]]:
+        """Right-padded inputs, int64 (n, longest). The attention mask hides the padding, so its id is any."""
+        shape = (len(batch), max(map(len, batch)))
+        ids = np.zeros(shape, dtype=np.int64)
+        mask = np.zeros(shape, dtype=np.int64)
+        for row, tokens in enumerate(batch):
+            ids[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
+        feed = {"input_ids": ids, "attention_mask": mask}
+        if "token_type_ids" in self._inputs:
+            feed["token_type_ids"] = np.zeros(shape, dtype=np.int64)
+        return feed
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """A tokenizer that neither cuts nor pads: both are decided by the caller."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _closing_tokens(tokenizer: Tokenizer) -> int:
+    special = tokenizer.encode("a").special_tokens_mask
+    return special[::-1].index(0) if 0 in special else 0
+
+
+def _with_pooling(model: ov.Model, pooling: Pooling, *, normalize: bool) -> ov.Model:
+    """The encoder with one output: float32 (batch, dimensions)."""
+    inputs = {parameter.output(0).any_name: parameter for parameter in model.get_parameters()}
+    unknown = set(inputs) - {"input_ids", "attention_mask", "token_type_ids"}
+    if unknown or "attention_mask" not in inputs:
+        raise EngineError(f"the model's inputs ({', '.join(inputs)}) are not those of a text encoder")
+    hidden = next((port for port in model.outputs if port.partial_shape.rank.get_length() == 3), None)
+    if hidden is None:
+        raise EngineError("the model has no output of shape (batch, tokens, dimensions)")
+    pooled = _POOLING[pooling](hidden.node.input_value(0), inputs["attention_mask"])
+    if normalize:
+        pooled = ops.normalize_l2(pooled, ops.constant([1]), 1e-12, "max")
+    return ov.Model([pooled], model.get_parameters(), "embedder")
+
+
+def _pool_cls(hidden: ov.Output, _mask: ov.Node) -> ov.Node:
+    return ops.gather(hidden, ops.constant(0), ops.constant(1))
+
+
+def _pool_mean(hidden: ov.Output, mask: ov.Node) -> ov.Node:
+    weights = ops.unsqueeze(ops.convert(mask, "f32"), ops.constant(-1))
+    total = ops.reduce_sum(ops.multiply(hidden, weights), ops.constant([1]), keep_dims=False)
+    count = ops.reduce_sum(weights, ops.constant([1]), keep_dims=False)
+    return ops.divide(total, ops.maximum(count, ops.constant(np.float32(1e-9))))
+
+
+def _pool_last(hidden: ov.Output, mask: ov.Node) -> ov.Node:
+    """The last attended token; inputs are padded on the right."""
+    count = ops.reduce_sum(mask, ops.constant([1]), keep_dims=True)
+    return ops.gather_nd(hidden, ops.subtract(count, ops.constant(np.int64(1))), batch_dims=1)
+
+
+_POOLING = {"cls": _pool_cls, "mean": _pool_mean, "last": _pool_last}
+
+
+def _compile(model: ov.Model, settings: EngineSettings) -> ov.CompiledModel:
+    streams, threads = settings.resolve()
+    properties: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": settings.inference_precision,
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
+        "CPU_RUNTIME_CACHE_CAPACITY": _KERNEL_CACHE_CAPACITY,
+    }
+    if settings.cache_dir is not None and _can_write(settings.cache_dir):
+        properties["CACHE_DIR"] = str(settings.cache_dir)
+    return ov.Core().compile_model(model, "CPU", properties)
+
+
+def _can_write(folder: Path) -> bool:
+    """A cache that cannot be kept, as on a read-only root, is no reason to fail."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+@contextmanager
+def _translated(problem: str) -> Iterator[None]:
+    """OpenVINO and tokenizers raise bare RuntimeError and Exception: keep the last line that says something."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise EngineError(f"{problem} ({lines[-1] if lines else type(error).__name__}).") from error

@@ -1,0 +1,82 @@
+"""Fidelity: vectors of the exported model against those of its source, computed by transformers in fp32."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ovembed import vectors
+from ovembed.errors import ExportError
+from ovembed.repository import Fidelity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ovembed.protocols import Vectors
+    from ovembed.spec import ModelSpec, Pooling, WeightFormat
+
+# Below these mean cosines an export is broken, not just rounded.
+DEFAULT_MIN_SIMILARITY: dict[WeightFormat, float] = {"fp32": 0.9999, "fp16": 0.9995, "int8": 0.98}
+
+
+def probe_texts() -> list[str]:
+    """Short and long texts in several languages and scripts, with code and numbers; order is stable."""
+    text = resources.files("ovembed.export").joinpath("probes.txt").read_text(encoding="utf-8")
+    return text.splitlines()
+
+
+def source_vectors(folder: Path, spec: ModelSpec, texts: Sequence[str], *, lowercase: bool, trust: bool) -> Vectors:
+    """What the source model makes of the texts: float32 (n, dimensions), normalized if the spec says so.
+
+    Independent of our engine on purpose: transformers' tokenizer, PyTorch, pooling of its own.
+    """
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+    model = AutoModel.from_pretrained(folder, trust_remote_code=trust, dtype=torch.float32).eval()
+    rows = []
+    with torch.inference_mode():
+        for text in texts:
+            encoded = tokenizer(
+                text.lower() if lowercase else text,
+                truncation=True,
+                max_length=spec.max_tokens,
+                return_tensors="pt",
+            )
+            rows.append(_pool(model(**encoded).last_hidden_state[0].numpy(), spec.pooling))
+    result = np.stack(rows).astype(np.float32)
+    return vectors.normalize(result) if spec.normalize else result
+
+
+def compare(exported: Vectors, source: Vectors) -> Fidelity:
+    """Raises ExportError when a vector of the exported model has the wrong length or is not finite."""
+    if exported.shape != source.shape:
+        raise ExportError(f"The exported model gives vectors of shape {exported.shape}, its source {source.shape}.")
+    if not np.isfinite(exported).all():
+        raise ExportError("The exported model gives vectors that are not finite. Try another --weight-format.")
+    cosines = vectors.cosine(exported, source)
+    return Fidelity(texts=len(cosines), mean=float(cosines.mean()), minimum=float(cosines.min()))
+
+
+def require(fidelity: Fidelity, minimum_mean: float) -> None:
+    """Raises ExportError when the mean cosine is below what was asked for."""
+    if fidelity.mean < minimum_mean:
+        raise ExportError(
+            f"The exported model is too far from its source: mean cosine {fidelity.mean:.4f}, "
+            f"wanted at least {minimum_mean}. Nothing was kept. Try --weight-format fp16, or lower --min-similarity."
+        )
+
+
+def _pool(states: Vectors, pooling: Pooling) -> Vectors:
+    """One text alone has no padding: every state (tokens, dimensions) is attended."""
+    match pooling:
+        case "cls":
+            return states[0]
+        case "mean":
+            return np.asarray(states.mean(axis=0), dtype=np.float32)
+        case "last":
+            return states[-1]

@@ -1,0 +1,62 @@
+"""LocalEmbedder: an engine in this process, fed by batches of like length."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from ovembed import admission, batches
+from ovembed.protocols import Embeddings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from ovembed.protocols import Engine
+
+DEFAULT_BATCH_TOKENS = 512
+
+
+class LocalEmbedder:
+    """An Embedder over an engine; `max_batch_tokens` bounds the padded tokens of each batch."""
+
+    def __init__(self, engine: Engine, name: str, *, max_batch_tokens: int = DEFAULT_BATCH_TOKENS) -> None:
+        self.engine = engine
+        self.name = name
+        self._max_batch_tokens = max_batch_tokens
+        self._workers = ThreadPoolExecutor(engine.streams, thread_name_prefix="embed")
+
+    def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
+        admitted = admission.admit_texts(self.engine, texts, truncate=truncate)
+        lengths = [len(tokens) for tokens in admitted.tokens]
+        vectors = np.empty((len(texts), self.engine.spec.dimensions), dtype=np.float32)
+
+        def run(positions: list[int]) -> None:
+            vectors[positions] = self.engine.run([admitted.tokens[position] for position in positions])
+
+        for _ in self._workers.map(run, batches.plan(lengths, self._max_batch_tokens)):
+            pass
+        return Embeddings(
+            vectors=vectors,
+            tokens=tuple(lengths),
+            total_tokens=sum(lengths),
+            truncated=admitted.truncated,
+            model=self.name,
+            fingerprint=self.engine.spec.fingerprint,
+        )
+
+    def prompt(self, name: str | None = None) -> str:
+        return self.engine.spec.prompt(name)
+
+    def close(self) -> None:
+        self._workers.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
