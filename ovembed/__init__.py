@@ -1,9 +1,9 @@
 """From a Hugging Face embedding model to a fast, checked embedding service on OpenVINO.
 
-    from ovembed import open_embedder
+from ovembed import open_embedder
 
-    with open_embedder("models/my-model") as embedder:
-        vectors = embedder.embed(["a text"]).vectors
+with open_embedder("models/my-model") as embedder:
+    vectors = embedder.embed(["a text"]).vectors
 """
 
 from __future__ import annotations

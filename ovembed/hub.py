@@ -36,7 +36,15 @@ _NEEDED_FILES = ["*.json", "*.txt", "*.model", "*/config.json", "*.safetensors"]
 _UNNEEDED_FILES = ["onnx/*", "openvino/*", "openvino_*"]
 
 # These count positions from pad_token_id + 1, so that many of max_position_embeddings are no places for tokens.
-_OFFSET_POSITIONS = {"camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"}
+_OFFSET_POSITIONS = {
+    "camembert",
+    "data2vec-text",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+}
 
 _POOLING_FLAGS: dict[str, Pooling] = {
     "pooling_mode_cls_token": "cls",
@@ -265,7 +273,11 @@ def _max_tokens(encoder_folder: Path, max_seq_length: object, position_limit: in
     }
     for origin, limit in stated.items():
         # A tokenizer without a limit says so with a number of thirty digits.
-        if isinstance(limit, int) and 0 < limit < 10**7 and (position_limit is None or limit <= position_limit):
+        if (
+            isinstance(limit, int)
+            and 0 < limit < 10**7
+            and (position_limit is None or limit <= position_limit)
+        ):
             return Found(limit, origin)
     if position_limit is None:
         return Found(512, "default: the model's files give no limit")
@@ -305,4 +317,6 @@ def _prompts(settings: Mapping[str, Any]) -> Found[Mapping[str, str]]:
     prompts = settings.get("prompts") or {}
     if not prompts:
         return Found({}, "the model's files name none")
-    return Found({str(name): str(text) for name, text in prompts.items()}, "config_sentence_transformers.json")
+    return Found(
+        {str(name): str(text) for name, text in prompts.items()}, "config_sentence_transformers.json"
+    )

@@ -85,7 +85,9 @@ def export_model(
         on_step("Comparing with the source model")
         fidelity = _measure(entry, recipe, trust=request.trust_remote_code)
         floor = request.min_similarity
-        verify.require(fidelity, verify.DEFAULT_MIN_SIMILARITY[spec.weight_format] if floor is None else floor)
+        verify.require(
+            fidelity, verify.DEFAULT_MIN_SIMILARITY[spec.weight_format] if floor is None else floor
+        )
         write_model(ModelEntry(name, staged.folder, spec, decisions, fidelity, entry.versions))
         on_step("Publishing")
         return repository.publish(staged, name, overwrite=request.overwrite)
@@ -104,11 +106,16 @@ def _decide(
     """The flag, else what the files say; and for each setting where it came from."""
     normalize, normalize_origin = recipe.normalize.value, recipe.normalize.origin
     if request.normalize is not None:
-        normalize, normalize_origin = request.normalize, "--normalize" if request.normalize else "--no-normalize"
+        normalize, normalize_origin = (
+            request.normalize,
+            "--normalize" if request.normalize else "--no-normalize",
+        )
     max_tokens, max_tokens_origin = recipe.max_tokens.value, recipe.max_tokens.origin
     if request.max_tokens is not None:
         if recipe.position_limit is not None and request.max_tokens > recipe.position_limit:
-            raise InputError(f"--max-length {request.max_tokens} is more than the model's {recipe.position_limit} positions.")
+            raise InputError(
+                f"--max-length {request.max_tokens} is more than the model's {recipe.position_limit} positions."
+            )
         max_tokens, max_tokens_origin = request.max_tokens, "--max-length"
     spec = ModelSpec(
         source=source.name,

@@ -28,7 +28,9 @@ def probe_texts() -> list[str]:
     return text.splitlines()
 
 
-def source_vectors(folder: Path, spec: ModelSpec, texts: Sequence[str], *, lowercase: bool, trust: bool) -> Vectors:
+def source_vectors(
+    folder: Path, spec: ModelSpec, texts: Sequence[str], *, lowercase: bool, trust: bool
+) -> Vectors:
     """What the source model makes of the texts: float32 (n, dimensions), normalized if the spec says so.
 
     Independent of our engine on purpose: transformers' tokenizer, PyTorch, pooling of its own.
@@ -55,9 +57,13 @@ def source_vectors(folder: Path, spec: ModelSpec, texts: Sequence[str], *, lower
 def compare(exported: Vectors, source: Vectors) -> Fidelity:
     """Raises ExportError when a vector of the exported model has the wrong length or is not finite."""
     if exported.shape != source.shape:
-        raise ExportError(f"The exported model gives vectors of shape {exported.shape}, its source {source.shape}.")
+        raise ExportError(
+            f"The exported model gives vectors of shape {exported.shape}, its source {source.shape}."
+        )
     if not np.isfinite(exported).all():
-        raise ExportError("The exported model gives vectors that are not finite. Try another --weight-format.")
+        raise ExportError(
+            "The exported model gives vectors that are not finite. Try another --weight-format."
+        )
     cosines = vectors.cosine(exported, source)
     return Fidelity(texts=len(cosines), mean=float(cosines.mean()), minimum=float(cosines.min()))
 

@@ -1,0 +1,69 @@
+"""An engine that computes: rows derive from the token ids, so a row in the wrong place shows."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ovembed import vectors
+from ovembed.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ovembed.protocols import Tokens, Vectors
+
+
+def make_spec(**changes: object) -> ModelSpec:
+    settings: dict[str, object] = {
+        "source": "fake",
+        "revision": None,
+        "weights_sha256": "0" * 64,
+        "weight_format": "fp32",
+        "pooling": "mean",
+        "normalize": True,
+        "max_tokens": 16,
+        "dimensions": 8,
+        "prompts": {},
+        "default_prompt": None,
+    }
+    return ModelSpec(**(settings | changes))  # type: ignore[arg-type]
+
+
+class FakeEngine:
+    """Tokens are the text's UTF-8 bytes between id 1 and id 2; a row is made from the ids alone.
+
+    `batches` records what was run. `gate`, when cleared, holds every batch until it is set; `started` is set
+    when one arrives. `fault` is raised by `run` while it is set.
+    """
+
+    vocabulary_size = 256
+    closing_tokens = 1
+
+    def __init__(self, spec: ModelSpec | None = None, *, streams: int = 1) -> None:
+        self.spec = spec or make_spec()
+        self.streams = streams
+        self.batches: list[list[Tokens]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.started = threading.Event()
+        self.fault: Exception | None = None
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        return [[1, *text.encode(), 2] for text in texts]
+
+    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
+        self.batches.append([list(tokens) for tokens in batch])
+        self.started.set()
+        assert self.gate.wait(timeout=30), "nobody opened the gate"
+        if self.fault is not None:
+            raise self.fault
+        return np.stack([self.row(tokens) for tokens in batch])
+
+    def row(self, tokens: Sequence[int]) -> Vectors:
+        """The vector of one token list: unit length, float32 (dimensions,)."""
+        seed = np.array([*tokens, len(tokens)], dtype=np.float64)
+        waves = np.sin(np.outer(np.arange(1, self.spec.dimensions + 1), seed + 1.0)).sum(axis=1)
+        return vectors.normalize(waves[None].astype(np.float32))[0]
