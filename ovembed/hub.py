@@ -190,8 +190,8 @@ def _packaged_default() -> SourceModel | None:
 def _downloaded(source: str, revision: str | None) -> SourceModel:
     """Foreign errors of the Hub's client, each in words of its own."""
     import httpx  # noqa: PLC0415
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
     from huggingface_hub import errors as hub  # noqa: PLC0415
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
 
     try:
         folder = snapshot_download(
@@ -273,11 +273,7 @@ def _max_tokens(encoder_folder: Path, max_seq_length: object, position_limit: in
     }
     for origin, limit in stated.items():
         # A tokenizer without a limit says so with a number of thirty digits.
-        if (
-            isinstance(limit, int)
-            and 0 < limit < 10**7
-            and (position_limit is None or limit <= position_limit)
-        ):
+        if isinstance(limit, int) and 0 < limit < 10**7 and (position_limit is None or limit <= position_limit):
             return Found(limit, origin)
     if position_limit is None:
         return Found(512, "default: the model's files give no limit")
@@ -317,6 +313,4 @@ def _prompts(settings: Mapping[str, Any]) -> Found[Mapping[str, str]]:
     prompts = settings.get("prompts") or {}
     if not prompts:
         return Found({}, "the model's files name none")
-    return Found(
-        {str(name): str(text) for name, text in prompts.items()}, "config_sentence_transformers.json"
-    )
+    return Found({str(name): str(text) for name, text in prompts.items()}, "config_sentence_transformers.json")

@@ -117,9 +117,7 @@ class RemoteEmbedder:
             problem = reply.message.removeprefix(f"Input {position[1]}: ")
             kind = TextTooLong if reply.code == "context_length_exceeded" else TextError
             return kind(int(position[1]), problem)
-        return EndpointError(
-            f"{self.base} answered {response.status_code}: {reply.message or response.reason_phrase}"
-        )
+        return EndpointError(f"{self.base} answered {response.status_code}: {reply.message or response.reason_phrase}")
 
     def _only_model(self) -> str:
         with translated(self.base):
@@ -145,9 +143,7 @@ def translated(url: str) -> Iterator[None]:
     except httpx.TimeoutException as error:
         raise EndpointTimeout(f"{url} did not answer in time.") from error
     except httpx.HTTPError as error:
-        raise EndpointError(
-            f"{url} broke off ({error or type(error).__name__}). Is the server still up?"
-        ) from error
+        raise EndpointError(f"{url} broke off ({error or type(error).__name__}). Is the server still up?") from error
 
 
 def _joined(parts: Sequence[Embeddings], model: str) -> Embeddings:
@@ -163,9 +159,7 @@ def _joined(parts: Sequence[Embeddings], model: str) -> Embeddings:
         tokens=tuple(count for tokens in counts for count in tokens) if len(counts) == len(parts) else None,
         total_tokens=sum(part.total_tokens for part in parts),
         truncated=tuple(
-            int(start) + position
-            for start, part in zip(starts, parts, strict=False)
-            for position in part.truncated
+            int(start) + position for start, part in zip(starts, parts, strict=False) for position in part.truncated
         ),
         model=parts[0].model or model,
         fingerprint=parts[0].fingerprint,

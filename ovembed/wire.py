@@ -66,9 +66,7 @@ def render_response(result: Embeddings, encoding_format: EncodingFormat) -> byte
     """The reply to a request, in the order of its inputs; base64 is little-endian float32."""
     rows = np.ascontiguousarray(result.vectors, dtype="<f4")
     encoded: Sequence[Any] = (
-        [base64.b64encode(row.tobytes()).decode("ascii") for row in rows]
-        if encoding_format == "base64"
-        else list(rows)
+        [base64.b64encode(row.tobytes()).decode("ascii") for row in rows] if encoding_format == "base64" else list(rows)
     )
     return orjson.dumps(
         {
@@ -92,7 +90,7 @@ def render_response(result: Embeddings, encoding_format: EncodingFormat) -> byte
 def parse_response(body: bytes, *, expected: int) -> Embeddings:
     """The reply of any OpenAI-compatible server, rows put into the order of `index`.
 
-    Raises EndpointError when it is not such a reply, or does not hold exactly `expected` vectors of one length.
+    Raises EndpointError when it is not such a reply, or not `expected` vectors of one length.
     """
     try:
         fields = orjson.loads(body)

@@ -15,9 +15,7 @@ WORDS = (
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def save_tiny_bert(
-    folder: Path, *, pooling: str = "mean", normalize: bool = True, max_seq_length: int = 32
-) -> Path:
+def save_tiny_bert(folder: Path, *, pooling: str = "mean", normalize: bool = True, max_seq_length: int = 32) -> Path:
     """A BERT of two layers and 32 dimensions with weights that do not depend on when it is made."""
     import torch
     from transformers import BertConfig, BertModel
@@ -35,18 +33,14 @@ def save_tiny_bert(
         initializer_range=0.5,
     )
     BertModel(config).save_pretrained(folder)
-    save_sentence_transformers_files(
-        folder, pooling=pooling, normalize=normalize, max_seq_length=max_seq_length
-    )
+    save_sentence_transformers_files(folder, pooling=pooling, normalize=normalize, max_seq_length=max_seq_length)
     return folder
 
 
 def save_sentence_transformers_files(
     folder: Path, *, pooling: str, normalize: bool, max_seq_length: int | None, dimensions: int = 32
 ) -> None:
-    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")] + (
-        [("2_Normalize", "Normalize")] if normalize else []
-    )
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")] + ([("2_Normalize", "Normalize")] if normalize else [])
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for index, (path, kind) in enumerate(kinds)
@@ -62,9 +56,7 @@ def save_sentence_transformers_files(
         {"word_embedding_dimension": dimensions} | {flag: mode == pooling for mode, flag in flags.items()},
     )
     write_json(folder / "modules.json", modules)
-    write_json(
-        folder / "sentence_bert_config.json", {"max_seq_length": max_seq_length, "do_lower_case": False}
-    )
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_seq_length, "do_lower_case": False})
     write_json(
         folder / "config_sentence_transformers.json",
         {"prompts": {"query": "find: ", "document": ""}, "default_prompt_name": None},

@@ -43,9 +43,7 @@ def convert(source: Path, target: Path, *, max_tokens: int, trust_remote_code: b
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ExportError(
-            f"{source} could not be converted: {lines[0] if lines else type(error).__name__}"
-        ) from error
+        raise ExportError(f"{source} could not be converted: {lines[0] if lines else type(error).__name__}") from error
     missing = [name for name in COMPANION_FILES if not (target / name).exists()]
     if missing:
         raise ExportError(f"{source} gave no {', '.join(missing)}; its tokenizer has no fast version.")
@@ -58,7 +56,7 @@ def _check_weights(source: Path) -> None:
 
     for path in sorted(source.glob("*.safetensors")):
         try:
-            with safe_open(path, framework="numpy"):
+            with safe_open(path, framework="numpy"):  # type: ignore[no-untyped-call]  # compiled, untyped
                 pass
         except SafetensorError as error:
             raise ExportError(f"{path} is damaged ({error}). Download the model again.") from error

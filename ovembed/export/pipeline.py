@@ -85,9 +85,7 @@ def export_model(
         on_step("Comparing with the source model")
         fidelity = _measure(entry, recipe, trust=request.trust_remote_code)
         floor = request.min_similarity
-        verify.require(
-            fidelity, verify.DEFAULT_MIN_SIMILARITY[spec.weight_format] if floor is None else floor
-        )
+        verify.require(fidelity, verify.DEFAULT_MIN_SIMILARITY[spec.weight_format] if floor is None else floor)
         write_model(ModelEntry(name, staged.folder, spec, decisions, fidelity, entry.versions))
         on_step("Publishing")
         return repository.publish(staged, name, overwrite=request.overwrite)
@@ -100,9 +98,7 @@ def _require_packages() -> None:
         raise MissingExtra("Exporting a model", "export")
 
 
-def _decide(
-    request: ExportRequest, source: SourceModel, recipe: Recipe
-) -> tuple[ModelSpec, tuple[Decision, ...]]:
+def _decide(request: ExportRequest, source: SourceModel, recipe: Recipe) -> tuple[ModelSpec, tuple[Decision, ...]]:
     """The flag, else what the files say; and for each setting where it came from."""
     normalize, normalize_origin = recipe.normalize.value, recipe.normalize.origin
     if request.normalize is not None:

@@ -28,9 +28,7 @@ def probe_texts() -> list[str]:
     return text.splitlines()
 
 
-def source_vectors(
-    folder: Path, spec: ModelSpec, texts: Sequence[str], *, lowercase: bool, trust: bool
-) -> Vectors:
+def source_vectors(folder: Path, spec: ModelSpec, texts: Sequence[str], *, lowercase: bool, trust: bool) -> Vectors:
     """What the source model makes of the texts: float32 (n, dimensions), normalized if the spec says so.
 
     Independent of our engine on purpose: transformers' tokenizer, PyTorch, pooling of its own.
@@ -57,13 +55,9 @@ def source_vectors(
 def compare(exported: Vectors, source: Vectors) -> Fidelity:
     """Raises ExportError when a vector of the exported model has the wrong length or is not finite."""
     if exported.shape != source.shape:
-        raise ExportError(
-            f"The exported model gives vectors of shape {exported.shape}, its source {source.shape}."
-        )
+        raise ExportError(f"The exported model gives vectors of shape {exported.shape}, its source {source.shape}.")
     if not np.isfinite(exported).all():
-        raise ExportError(
-            "The exported model gives vectors that are not finite. Try another --weight-format."
-        )
+        raise ExportError("The exported model gives vectors that are not finite. Try another --weight-format.")
     cosines = vectors.cosine(exported, source)
     return Fidelity(texts=len(cosines), mean=float(cosines.mean()), minimum=float(cosines.min()))
 
@@ -81,8 +75,9 @@ def _pool(states: Vectors, pooling: Pooling) -> Vectors:
     """One text alone has no padding: every state (tokens, dimensions) is attended."""
     match pooling:
         case "cls":
-            return states[0]
+            row = states[0]
         case "mean":
-            return np.asarray(states.mean(axis=0), dtype=np.float32)
+            row = states.mean(axis=0)
         case "last":
-            return states[-1]
+            row = states[-1]
+    return np.asarray(row, dtype=np.float32)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from ovembed.errors import InputError, ModelNotFound, RepositoryError
+from ovembed.errors import InputError, ModelNotFound
 from ovembed.repository import config, model
 from ovembed.repository.files import swap_folders, writing
 
@@ -88,20 +88,14 @@ class ModelRepository:
             )
         for other in self.names():
             if other.startswith(f"{name}/") or name.startswith(f"{other}/"):
-                raise InputError(
-                    f"'{name}' would lie inside or around the model '{other}'. Choose another --name."
-                )
+                raise InputError(f"'{name}' would lie inside or around the model '{other}'. Choose another --name.")
         target = self.folder / name
         if not target.exists():
             return
         if not (target / model.FILE_NAME).exists():
-            raise InputError(
-                f"{target} exists and is no exported model. Move it away, or choose another --name."
-            )
+            raise InputError(f"{target} exists and is no exported model. Move it away, or choose another --name.")
         if not overwrite:
-            raise InputError(
-                f"{target} exists already. Replace it with --overwrite, or choose another --name."
-            )
+            raise InputError(f"{target} exists already. Replace it with --overwrite, or choose another --name.")
 
     @contextlib.contextmanager
     def stage(self) -> Iterator[StagedModel]:
@@ -146,9 +140,7 @@ class ModelRepository:
         elif not swap_folders(staged, target):
             # Killed between these two, the note brings the old model back (see _recover).
             aside = staged.parent / _REPLACED
-            aside.with_suffix(".name").write_text(
-                target.relative_to(self.folder).as_posix(), encoding="utf-8"
-            )
+            aside.with_suffix(".name").write_text(target.relative_to(self.folder).as_posix(), encoding="utf-8")
             target.rename(aside)
             staged.rename(target)
 
