@@ -56,7 +56,7 @@ def _check_weights(source: Path) -> None:
 
     for path in sorted(source.glob("*.safetensors")):
         try:
-            with safe_open(path, framework="numpy"):  # type: ignore[no-untyped-call]  # compiled, untyped
+            with safe_open(path, framework="numpy"):
                 pass
         except SafetensorError as error:
             raise ExportError(f"{path} is damaged ({error}). Download the model again.") from error
