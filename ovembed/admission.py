@@ -22,11 +22,20 @@ class Admitted:
 
 
 def admit_texts(engine: Engine, texts: Sequence[str], *, truncate: bool) -> Admitted:
-    """Tokenize and admit. Raises TextError for an empty text, TextTooLong unless `truncate` is set."""
+    """Tokenize and admit. Raises TextError as `check_texts` does, TextTooLong unless `truncate` is set."""
+    check_texts(texts)
+    return _fit(engine, engine.tokenize(texts), truncate=truncate)
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Raises TextError for a text that is empty, or holds what UTF-8 cannot say (bytes that were not decoded)."""
     for position, text in enumerate(texts):
         if not text:
             raise TextError(position, "the text is empty, which has no meaningful vector.")
-    return _fit(engine, engine.tokenize(texts), truncate=truncate)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise TextError(position, f"the text is not valid Unicode (character {error.start}).") from error
 
 
 def admit_tokens(engine: Engine, token_lists: Sequence[Tokens], *, truncate: bool) -> Admitted:

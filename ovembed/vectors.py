@@ -41,9 +41,10 @@ def cosine(left: Vectors, right: Vectors) -> Vectors:
 
 
 def top_k(query: Vectors, vectors: Vectors, k: int) -> tuple[NDArray[np.intp], Vectors]:
-    """The k rows nearest to `query` (shape (dimensions,)) by cosine, nearest first: (positions, cosines)."""
+    """The k rows nearest to `query` (shape (dimensions,)) by cosine: (positions, cosines).
+
+    Nearest first; of equal rows the earlier one; all rows where there are fewer than k.
+    """
     scores = normalize(vectors) @ normalize(query)
-    k = min(k, len(scores))
-    nearest = np.argpartition(-scores, k - 1)[:k] if k else np.empty(0, dtype=np.intp)
-    nearest = nearest[np.argsort(-scores[nearest], kind="stable")]
+    nearest = np.argsort(-scores, kind="stable")[:k]
     return nearest, scores[nearest]

@@ -90,7 +90,7 @@ def render_response(result: Embeddings, encoding_format: EncodingFormat) -> byte
 def parse_response(body: bytes, *, expected: int) -> Embeddings:
     """The reply of any OpenAI-compatible server, rows put into the order of `index`.
 
-    Raises EndpointError when it is not such a reply, or not `expected` vectors of one length.
+    Raises EndpointError when it is not such a reply, or not `expected` vectors of one length and finite numbers.
     """
     try:
         fields = orjson.loads(body)
@@ -110,8 +110,12 @@ def parse_response(body: bytes, *, expected: int) -> Embeddings:
         )
     except (AttributeError, KeyError, TypeError, ValueError, binascii.Error) as error:
         raise EndpointError(f"The reply is not an OpenAI embeddings object ({error!r}).") from error
-    if indexes != list(range(expected)):
+    if len(indexes) != expected:
         raise EndpointError(f"The reply holds {len(indexes)} vectors for {expected} texts.")
+    if indexes != list(range(expected)):
+        raise EndpointError(f"The reply does not number its vectors from 0 to {expected - 1}.")
+    if (rows and not result.vectors.size) or not np.isfinite(result.vectors).all():
+        raise EndpointError("The reply holds a vector that is empty or not finite.")
     return result
 
 
@@ -134,11 +138,20 @@ def parse_error(body: bytes) -> ErrorReply:
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return ErrorReply(body.decode("utf-8", errors="replace").strip()[:500])
+        return ErrorReply(_one_line(body.decode("utf-8", errors="replace")))
     error = fields.get("error", fields.get("detail", fields)) if isinstance(fields, dict) else fields
     if isinstance(error, dict) and isinstance(error.get("message"), str):
-        return ErrorReply(error["message"], error.get("param"), error.get("code"))
-    return ErrorReply(error if isinstance(error, str) else orjson.dumps(error).decode()[:500])
+        return ErrorReply(_one_line(error["message"]), _string(error.get("param")), _string(error.get("code")))
+    return ErrorReply(_one_line(error if isinstance(error, str) else orjson.dumps(error).decode()))
+
+
+def _one_line(text: str) -> str:
+    """The beginning of what may be a whole HTML page."""
+    return " ".join(text.split())[:500]
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:
@@ -215,4 +228,5 @@ def _parse_truncate(fields: dict[str, Any]) -> bool:
 def _decode_vector(embedding: Any) -> Vectors:
     if isinstance(embedding, str):
         return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4").astype(np.float32)
-    return np.asarray(embedding, dtype=np.float32).reshape(-1)
+    with np.errstate(over="ignore"):
+        return np.asarray(embedding, dtype=np.float32).reshape(-1)

@@ -15,20 +15,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ServingConfig:
-    """Served name -> base path of each graph, in file order. `other` holds what belongs to somebody else.
+    """Served name -> entry of each graph, in file order. `other` holds what belongs to somebody else.
 
     `model_config_list` is required by every OVMS version, even empty, so it is always written.
     """
 
-    graphs: dict[str, str]
+    graphs: dict[str, dict[str, Any]]
     other: dict[str, Any]
 
+    def base_path(self, name: str) -> str:
+        """Relative to the folder of the file; the name itself where the entry does not say."""
+        return str(self.graphs[name].get("base_path", name))
+
     def with_graph(self, name: str, base_path: str) -> ServingConfig:
-        return ServingConfig(self.graphs | {name: base_path}, self.other)
+        """Whatever else the entry of that name says is kept."""
+        entry = self.graphs.get(name, {}) | {"name": name, "base_path": base_path}
+        return ServingConfig(self.graphs | {name: entry}, self.other)
 
     def render(self) -> str:
-        graphs = [{"name": name, "base_path": base_path} for name, base_path in self.graphs.items()]
-        content = {"model_config_list": []} | self.other | {"mediapipe_config_list": graphs}
+        content = {"model_config_list": []} | self.other | {"mediapipe_config_list": list(self.graphs.values())}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -36,10 +41,7 @@ def read(path: Path) -> ServingConfig:
     """An empty config where there is no file. Raises RepositoryError for one that OVMS would not take."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        graphs = {
-            entry["name"]: str(entry.get("base_path", entry["name"]))
-            for entry in content.pop("mediapipe_config_list", [])
-        }
+        graphs = {str(entry["name"]): dict(entry) for entry in content.pop("mediapipe_config_list", [])}
     except FileNotFoundError:
         return ServingConfig({}, {})
     except OSError as error:

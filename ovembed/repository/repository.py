@@ -62,13 +62,13 @@ class ModelRepository:
 
     def get(self, name: str) -> ModelEntry:
         """Raises ModelNotFound for a name that the config file does not serve."""
-        graphs = config.read(self.config_path).graphs
-        if name not in graphs:
-            held = f"it has: {', '.join(graphs)}" if graphs else "it has none"
+        serving = config.read(self.config_path)
+        if name not in serving.graphs:
+            held = f"it has: {', '.join(serving.graphs)}" if serving.graphs else "it has none"
             raise ModelNotFound(
                 f"No model '{name}' in {self.folder}/ ({held}). Export one: ovembed export SOURCE --name {name}"
             )
-        return replace(model.read(self.config_path.parent / graphs[name]), name=name)
+        return replace(model.read(self.config_path.parent / serving.base_path(name)), name=name)
 
     def only(self) -> ModelEntry:
         """The model of a repository that holds exactly one. Raises ModelNotFound otherwise."""
@@ -119,6 +119,7 @@ class ModelRepository:
             staged.scratch.mkdir()
             yield staged
         finally:
+            self._put_back(workplace)
             shutil.rmtree(workplace, ignore_errors=True)
             lock.release()
 
@@ -129,7 +130,8 @@ class ModelRepository:
             self.check_name(name, overwrite=overwrite)
             serving = config.read(self.config_path)
             self._move_into_place(staged.folder, target)
-            base_path = os.path.relpath(target, self.config_path.parent)
+            # Symbolic links resolved first: OVMS follows them before it goes up a "..".
+            base_path = os.path.relpath(self.folder.resolve() / name, self.config_path.parent.resolve())
             config.write(self.config_path, serving.with_graph(name, base_path))
         return model.read(target)
 
@@ -138,7 +140,7 @@ class ModelRepository:
         if not target.exists():
             staged.rename(target)
         elif not swap_folders(staged, target):
-            # Killed between these two, the note brings the old model back (see _recover).
+            # Broken off between these two renames, the note brings the old model back (see _put_back).
             aside = staged.parent / _REPLACED
             aside.with_suffix(".name").write_text(target.relative_to(self.folder).as_posix(), encoding="utf-8")
             target.rename(aside)
