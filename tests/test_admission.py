@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+from ovembed.admission import admit_texts, admit_tokens, check_texts
+from ovembed.errors import TextError, TextTooLong
+from tests.fakes import FakeEngine, make_spec
+
+ENGINE = FakeEngine(make_spec(max_tokens=6))
+
+
+def test_fitting_texts_pass_as_they_are() -> None:
+    admitted = admit_texts(ENGINE, ["ab", "abcd"], truncate=False)
+    assert admitted.tokens == [[1, 97, 98, 2], [1, 97, 98, 99, 100, 2]]
+    assert admitted.truncated == ()
+
+
+def test_no_texts() -> None:
+    assert admit_texts(ENGINE, [], truncate=False).tokens == []
+
+
+def test_empty_text_is_refused_by_its_position() -> None:
+    with pytest.raises(TextError, match=r"^Input 1: the text is empty") as caught:
+        admit_texts(ENGINE, ["a", "", "b"], truncate=True)
+    assert caught.value.position == 1
+
+
+def test_text_of_undecoded_bytes_is_refused_by_its_position() -> None:
+    with pytest.raises(TextError, match=r"^Input 1: the text is not valid Unicode \(character 2\)"):
+        check_texts(["a", "ab\udcff"])
+
+
+def test_too_long_text_is_refused_with_the_numbers_and_the_next_step() -> None:
+    with pytest.raises(TextTooLong, match=r"^Input 2: 7 tokens, but the model takes 6\. .*truncate") as caught:
+        admit_texts(ENGINE, ["a", "abcd", "abcde", "abcdef"], truncate=False)
+    assert caught.value.position == 2
+    assert "\n" not in str(caught.value)
+
+
+def test_cut_text_keeps_its_beginning_and_the_closing_token() -> None:
+    admitted = admit_texts(ENGINE, ["ab", "abcdefgh"], truncate=True)
+    assert admitted.tokens == [[1, 97, 98, 2], [1, 97, 98, 99, 100, 2]]
+    assert admitted.truncated == (1,)
+
+
+@pytest.mark.parametrize(("closing", "expected"), [(0, [1, 97, 98, 99, 100, 101]), (2, [1, 97, 98, 99, 104, 2])])
+def test_cut_text_keeps_as_many_closing_tokens_as_the_model_has(closing: int, expected: list[int]) -> None:
+    engine = FakeEngine(make_spec(max_tokens=6))
+    engine.closing_tokens = closing
+    assert admit_texts(engine, ["abcdefgh"], truncate=True).tokens == [expected]
+
+
+def test_token_ids_pass_as_they_are() -> None:
+    admitted = admit_tokens(ENGINE, [[0, 255], [7]], truncate=False)
+    assert admitted.tokens == [[0, 255], [7]]
+
+
+@pytest.mark.parametrize("token", [-1, 256, 100_277])
+def test_token_ids_outside_the_vocabulary_are_refused_with_the_next_step(token: int) -> None:
+    with pytest.raises(TextError, match=rf"^Input 1: token id {token} is outside .*\(0 to 255\).* send the text"):
+        admit_tokens(ENGINE, [[1, 2], [1, token, 2]], truncate=True)
+
+
+def test_empty_list_of_token_ids_is_refused() -> None:
+    with pytest.raises(TextError, match=r"^Input 0: the list of token ids is empty"):
+        admit_tokens(ENGINE, [[]], truncate=False)
+
+
+def test_too_many_token_ids_are_refused_or_cut() -> None:
+    with pytest.raises(TextTooLong, match=r"^Input 0: 8 tokens"):
+        admit_tokens(ENGINE, [[1, 3, 4, 5, 6, 7, 8, 2]], truncate=False)
+    assert admit_tokens(ENGINE, [[1, 3, 4, 5, 6, 7, 8, 2]], truncate=True).tokens == [[1, 3, 4, 5, 6, 2]]
+
+
+def test_cutting_leaves_the_callers_lists_alone() -> None:
+    given = [[1, 3, 4, 5, 6, 7, 8, 2]]
+    admit_tokens(ENGINE, given, truncate=True)
+    assert given == [[1, 3, 4, 5, 6, 7, 8, 2]]
