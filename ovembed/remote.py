@@ -151,7 +151,9 @@ def translated(url: str) -> Iterator[None]:
     except httpx.TimeoutException as error:
         raise EndpointTimeout(f"{url} did not answer in time.") from error
     except httpx.HTTPError as error:
-        raise EndpointError(f"{url} broke off ({error or type(error).__name__}). Is the server still up?") from error
+        raise EndpointError(
+            f"{url} broke off ({str(error) or type(error).__name__}). Is the server still up?"
+        ) from error
 
 
 def _joined(parts: Sequence[Embeddings], model: str) -> Embeddings:
