@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ovembed import vectors
+from ovembed.repository import Decision, Fidelity, ModelEntry
 from ovembed.spec import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from ovembed.protocols import Tokens, Vectors
 
@@ -30,6 +32,18 @@ def make_spec(**changes: object) -> ModelSpec:
         "default_prompt": None,
     }
     return ModelSpec(**(settings | changes))  # type: ignore[arg-type]
+
+
+def make_entry(folder: Path, name: str = "fake", **changes: object) -> ModelEntry:
+    """An entry for that folder, with a spec of those changes; nothing is written."""
+    return ModelEntry(
+        name=name,
+        folder=folder,
+        spec=make_spec(**changes),
+        decisions=(Decision("pooling", "mean", "1_Pooling/config.json"),),
+        fidelity=Fidelity(texts=32, mean=0.9995, minimum=0.998),
+        versions={"openvino": "2026.4.0"},
+    )
 
 
 class FakeEngine:
