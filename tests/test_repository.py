@@ -225,6 +225,14 @@ class TestFiles:
             swap_folders(tmp_path / "left", tmp_path / "right")
         assert (tmp_path / "left").is_dir()
 
+    def test_a_reader_of_a_replaced_file_keeps_the_old_content(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.json"
+        replace_file(path, "old")
+        with path.open(encoding="utf-8") as reader:
+            replace_file(path, "new")
+            assert reader.read() == "old"
+        assert files_of(tmp_path) == {"config.json": b"new"}
+
     def test_a_failed_replacement_leaves_the_old_file_and_nothing_beside_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -249,7 +257,8 @@ class TestReading:
         assert [entry.name for entry in repository.models()] == ["b", "org/a", "c"]
 
     def test_a_repository_that_is_not_there_is_empty(self, repository: ModelRepository) -> None:
-        assert repository.names() == repository.models() == []
+        assert repository.names() == []
+        assert repository.models() == []
 
     def test_a_missing_model_is_told_with_those_there_are(self, repository: ModelRepository) -> None:
         with pytest.raises(ModelNotFound, match=r"No model 'x' in .*models/ \(it has none\)"):

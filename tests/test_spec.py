@@ -51,7 +51,7 @@ def test_fingerprint_does_not_depend_on_where_the_model_came_from(change: dict[s
 
 
 def test_fingerprint_does_not_depend_on_the_order_of_prompts() -> None:
-    turned = replace(GOLDEN, prompts=dict(reversed(GOLDEN.prompts.items())))
+    turned = replace(GOLDEN, prompts=dict(reversed(list(GOLDEN.prompts.items()))))
     assert turned.fingerprint == GOLDEN.fingerprint
 
 

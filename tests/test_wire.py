@@ -188,6 +188,7 @@ def test_a_reply_without_our_extension_leaves_open_what_it_does_not_tell() -> No
         (b'{"data": [{"embedding": [1.0]}]}', "'index'"),
         (b'{"data": [{"index": 0}]}', "'embedding'"),
         (reply("not base64!"), "not an OpenAI embeddings object"),
+        (reply("AACA!Pw=="), "not an OpenAI embeddings object"),
         (reply("AAAA"), "not an OpenAI embeddings object"),
         (reply(["a", "b"]), "not an OpenAI embeddings object"),
         (reply([1.0], usage=[1]), "not an OpenAI embeddings object"),
