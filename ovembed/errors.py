@@ -4,7 +4,8 @@ OvembedError
 ├── InputError         a text, file, name or option that cannot be used as given
 │   ├── TextError      one of several texts cannot be embedded
 │   │   └── TextTooLong    it has more tokens than the model takes
-│   └── RequestError   a request body that is not what the protocol asks for
+│   ├── RequestError   a request body that is not what the protocol asks for
+│   └── RequestTooLarge    a request that can never fit, however empty the queue
 ├── MissingExtra       the command needs packages of an extra that is not installed
 ├── ModelNotFound      no such model, neither in the repository nor where it was looked for
 ├── ExportError        the model could not be turned into a working OpenVINO model
@@ -51,6 +52,10 @@ class RequestError(InputError):
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+class RequestTooLarge(InputError):
+    """A request that can never fit, however empty the queue."""
 
 
 class MissingExtra(OvembedError):

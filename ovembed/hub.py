@@ -32,7 +32,8 @@ _DEFAULT_MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4f
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_NEEDED_FILES = ["*.json", "*.txt", "*.model", "*/config.json", "*.safetensors"]
+_NEEDED_FILES = ["*.json", "*.txt", "*.model", "*.py", "*.safetensors"]
+_PYTORCH_WEIGHTS = ["pytorch_model*.bin"]
 _UNNEEDED_FILES = ["onnx/*", "openvino/*", "openvino_*"]
 
 # These count positions from pad_token_id + 1, so that many of max_position_embeddings are no places for tokens.
@@ -196,9 +197,11 @@ def _downloaded(source: str, revision: str | None) -> SourceModel:
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
     try:
-        folder = snapshot_download(
-            source, revision=revision, allow_patterns=_NEEDED_FILES, ignore_patterns=_UNNEEDED_FILES
+        folder = Path(
+            snapshot_download(source, revision=revision, allow_patterns=_NEEDED_FILES, ignore_patterns=_UNNEEDED_FILES)
         )
+        if not list(folder.rglob("*.safetensors")):
+            snapshot_download(source, revision=revision, allow_patterns=_PYTORCH_WEIGHTS)
     except hub.HFValidationError as error:
         raise ModelNotFound(f"No folder '{source}', and it is no Hugging Face id (like {DEFAULT_MODEL}).") from error
     except hub.GatedRepoError as error:
@@ -216,8 +219,7 @@ def _downloaded(source: str, revision: str | None) -> SourceModel:
             f"'{source}' is no folder here, not in the Hugging Face cache, and the Hub cannot be reached. "
             "Check the network (HF_ENDPOINT, HTTPS_PROXY, HF_HUB_OFFLINE), or give a local folder."
         ) from error
-    path = Path(folder)
-    return SourceModel(source, path, path.name, "Hugging Face Hub")
+    return SourceModel(source, folder, folder.name, "Hugging Face Hub")
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

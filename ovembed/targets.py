@@ -43,12 +43,11 @@ def is_url(target: str | Path) -> bool:
 
 def find_model(target: str | Path | None, repository: str | Path = DEFAULT_REPOSITORY) -> ModelEntry:
     """The model in a folder, else of that name in the repository; None for the repository's only one."""
-    models = ModelRepository(repository)
     if target is None:
-        return models.only()
-    if str(target) not in models.names() and Path(target).is_dir():
+        return ModelRepository(repository).only()
+    if (Path(target) / "graph.pbtxt").exists():
         return read_model(Path(target))
-    return models.get(str(target))
+    return ModelRepository(repository).get(str(target))
 
 
 def load_embedder(entry: ModelEntry, settings: EngineSettings | None = None) -> Embedder:

@@ -27,12 +27,14 @@ def cut(vectors: Vectors, dimensions: int | None) -> Vectors:
 
     Raises InputError when there are fewer columns than asked for.
     """
-    if dimensions is None:
-        return vectors
-    available = vectors.shape[1]
-    if not 1 <= dimensions <= available:
+    check_dimensions(dimensions, vectors.shape[1])
+    return vectors if dimensions is None else normalize(vectors[:, :dimensions])
+
+
+def check_dimensions(dimensions: int | None, available: int) -> None:
+    """Raises InputError when that many cannot be cut from vectors of `available` dimensions."""
+    if dimensions is not None and not 1 <= dimensions <= available:
         raise InputError(f"The vectors have {available} dimensions; {dimensions} cannot be cut from them.")
-    return normalize(vectors[:, :dimensions])
 
 
 def cosine(left: Vectors, right: Vectors) -> Vectors:

@@ -30,6 +30,7 @@ def _caches_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     home = tmp_path_factory.mktemp("caches")
     os.environ["XDG_CACHE_HOME"] = str(home)
     os.environ["HF_HOME"] = str(home / "huggingface")
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(scope="session")

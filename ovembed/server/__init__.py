@@ -1,0 +1,1 @@
+"""The local OpenVINO server: requests of all clients share batches."""

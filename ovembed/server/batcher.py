@@ -1,0 +1,168 @@
+"""Batches across requests. A free worker takes the next batch at once; there is no timer.
+
+The next batch is built around the text that has waited longest, out of waiting texts of like length. So nobody
+starves, an idle server adds no delay, and batches grow by themselves while the workers are busy.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ovembed import batches
+from ovembed.errors import EngineError, Overloaded, RequestTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ovembed.protocols import Engine, Tokens, Vectors
+
+DEFAULT_BATCH_TOKENS = 512
+DEFAULT_QUEUED_TOKENS = 1_000_000
+
+
+class _Job:
+    """One request: its rows fill up as batches end, its future is settled exactly once."""
+
+    def __init__(self, count: int, dimensions: int) -> None:
+        self.future: Future[Vectors] = Future()
+        self._rows = np.empty((count, dimensions), dtype=np.float32)
+        self._missing = count
+        self._lock = threading.Lock()
+
+    @property
+    def wanted(self) -> bool:
+        """False once the caller has gone or the job has failed: what is left of it need not run."""
+        return not self.future.done()
+
+    def put(self, row: int, vector: Vectors) -> None:
+        with self._lock:
+            self._rows[row] = vector
+            self._missing -= 1
+            complete = self._missing == 0
+        if complete and self.future.set_running_or_notify_cancel():
+            self.future.set_result(self._rows)
+
+    def fail(self, error: Exception) -> None:
+        with self._lock:
+            if not self.future.done() and self.future.set_running_or_notify_cancel():
+                self.future.set_exception(error)
+
+
+@dataclass(slots=True, eq=False)
+class _Text:
+    job: _Job
+    row: int
+    tokens: Tokens
+    waiting: bool = True
+
+
+class Batcher:
+    """Feeds one engine from any number of callers; one worker thread for each stream of the engine.
+
+    `max_batch_tokens` bounds the padded tokens of a batch, `max_queued_tokens` the tokens that wait.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        max_batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        max_queued_tokens: int = DEFAULT_QUEUED_TOKENS,
+    ) -> None:
+        self._engine = engine
+        self._max_batch_tokens = max_batch_tokens
+        self._max_queued_tokens = max_queued_tokens
+        self._changed = threading.Condition()
+        self._closed = False
+        self._queued_tokens = 0
+        self._by_age: deque[_Text] = deque()
+        # Two views of one list, ascending by length and, among equals, by age.
+        self._by_length: list[_Text] = []
+        self._lengths: list[int] = []
+        self._workers = [
+            threading.Thread(target=self._work, name=f"batch-{number}", daemon=True) for number in range(engine.streams)
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    def submit(self, token_lists: Sequence[Tokens]) -> Future[Vectors]:
+        """Queue a request whole; the future gives float32 (n, dimensions) in its order, or EngineError.
+
+        Cancelling the future drops what has not run yet. Raises RequestTooLarge for a request above the queue's
+        bound, Overloaded when it does not fit now.
+        """
+        tokens = sum(map(len, token_lists))
+        if tokens > self._max_queued_tokens:
+            raise RequestTooLarge(
+                f"The request has {tokens} tokens, the queue takes {self._max_queued_tokens}. Send it in parts."
+            )
+        job = _Job(len(token_lists), self._engine.spec.dimensions)
+        with self._changed:
+            if self._closed:
+                raise Overloaded("The server is shutting down.")
+            if self._queued_tokens + tokens > self._max_queued_tokens:
+                raise Overloaded(f"The queue is full ({self._queued_tokens} tokens wait). Try again shortly.")
+            self._queued_tokens += tokens
+            for row, text_tokens in enumerate(token_lists):
+                self._enqueue(_Text(job, row, text_tokens))
+            self._changed.notify(len(token_lists))
+        return job.future
+
+    def close(self) -> None:
+        """Refuse new requests, finish those that wait, and end the workers."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
+
+    def _enqueue(self, text: _Text) -> None:
+        place = bisect_right(self._lengths, len(text.tokens))
+        self._lengths.insert(place, len(text.tokens))
+        self._by_length.insert(place, text)
+        self._by_age.append(text)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._by_length or self._closed)
+                if not self._by_length:
+                    return
+                batch = self._take()
+            if batch:
+                self._run(batch)
+
+    def _take(self) -> list[_Text]:
+        """Remove the next batch from the queue; texts that nobody waits for any more are left out of it."""
+        while not self._by_age[0].waiting:
+            self._by_age.popleft()
+        oldest = self._by_age.popleft()
+        # Of the texts of its length, the oldest of all comes first.
+        anchor = bisect_left(self._lengths, len(oldest.tokens))
+        chosen = batches.window(self._lengths, anchor, self._max_batch_tokens)
+        taken = self._by_length[chosen.start : chosen.stop]
+        self._queued_tokens -= sum(self._lengths[chosen.start : chosen.stop])
+        del self._by_length[chosen.start : chosen.stop], self._lengths[chosen.start : chosen.stop]
+        for text in taken:
+            text.waiting = False
+        return [text for text in taken if text.job.wanted]
+
+    def _run(self, batch: list[_Text]) -> None:
+        """Settle every text of the batch, whatever the engine does."""
+        try:
+            rows: Sequence[Any] = list(self._engine.run([text.tokens for text in batch]))
+            if len(rows) != len(batch):
+                raise EngineError(f"The engine gave {len(rows)} rows for {len(batch)} texts. This is a bug.")
+        except Exception as error:  # noqa: BLE001  every caller must hear of it
+            for text in batch:
+                text.job.fail(error)
+            return
+        for text, row in zip(batch, rows, strict=True):
+            text.job.put(text.row, row)
