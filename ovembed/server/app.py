@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import orjson
 from starlette.applications import Starlette
@@ -166,9 +166,9 @@ def _param(error: Exception) -> str | None:
 
 async def _render_http_problem(request: Request, error: Exception) -> Response:
     """Starlette's own 404 and 405."""
-    assert isinstance(error, HTTPException)
-    message = f"{error.detail}: {request.method} {request.url.path}"
-    return _json(wire.render_error(message, kind="invalid_request_error"), error.status_code, error.headers)
+    problem = cast("HTTPException", error)
+    message = f"{problem.detail}: {request.method} {request.url.path}"
+    return _json(wire.render_error(message, kind="invalid_request_error"), problem.status_code, problem.headers)
 
 
 async def _render_nothing(_request: Request, _error: Exception) -> Response:

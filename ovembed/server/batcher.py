@@ -11,12 +11,12 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ovembed import batches
-from ovembed.errors import EngineError, Overloaded, RequestTooLarge
+from ovembed.errors import Overloaded, RequestTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,12 +157,11 @@ class Batcher:
     def _run(self, batch: list[_Text]) -> None:
         """Settle every text of the batch, whatever the engine does."""
         try:
-            rows: Sequence[Any] = list(self._engine.run([text.tokens for text in batch]))
-            if len(rows) != len(batch):
-                raise EngineError(f"The engine gave {len(rows)} rows for {len(batch)} texts. This is a bug.")
+            rows = self._engine.run([text.tokens for text in batch])
+            settled = list(zip(batch, rows, strict=True))
         except Exception as error:  # noqa: BLE001  every caller must hear of it
             for text in batch:
                 text.job.fail(error)
             return
-        for text, row in zip(batch, rows, strict=True):
+        for text, row in settled:
             text.job.put(text.row, row)

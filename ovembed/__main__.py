@@ -1,0 +1,3 @@
+from ovembed.cli.main import main
+
+main()

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ovembed.cli.options import ApiKeyOpt, QuietOpt, RepositoryOpt, option
+from ovembed.cli.output import Talk, stdout_bytes
+from ovembed.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ovembed.corpus import Format, Item, Progress, Summary
+    from ovembed.protocols import Embedder
+
+
+def embed(
+    files: Annotated[list[str] | None, typer.Argument(help="Files with one text per line; - is stdin.")] = None,
+    text: Annotated[list[str] | None, option("--text", "-t", help="A text; may be repeated.")] = None,
+    model: Annotated[
+        str | None,
+        option("--model", "-m", help="Model in this process: a served name or a folder. With --url: its name there."),
+    ] = None,
+    url: Annotated[str | None, option("--url", help="An OpenAI-compatible endpoint instead.")] = None,
+    api_key: ApiKeyOpt = None,
+    repository: RepositoryOpt = Path("models"),
+    output: Annotated[
+        Path | None, option("--output", "-o", help="File to write; its ending tells the format.", show_default="stdout")
+    ] = None,
+    kind: Annotated[str | None, option("--format", "-f", help="json, jsonl or npy.", show_default="json")] = None,
+    dimensions: Annotated[
+        int | None, option("--dimensions", "-d", min=1, help="Cut vectors to so many and normalize again.")
+    ] = None,
+    prompt: Annotated[str | None, option("--prompt", help="Words to put before every text.")] = None,
+    prompt_name: Annotated[
+        str | None, option("--prompt-name", help="Put this prompt of the model before every text.")
+    ] = None,
+    truncate: Annotated[
+        bool, option("--truncate/--no-truncate", help="Cut texts that are too long instead of refusing them.")
+    ] = False,
+    force: Annotated[bool, option("--force", help="Replace existing output.")] = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Embed texts: from files, stdin or --text, by a local model or an endpoint, to JSON, JSONL or NPY."""
+    from ovembed import corpus
+
+    if prompt is not None and prompt_name is not None:
+        raise typer.BadParameter("--prompt and --prompt-name exclude each other.")
+    talk = Talk(quiet=quiet)
+    items = _items(files, text)
+    with (
+        stdout_bytes() as stdout,
+        corpus.open_writer(output, corpus.format_of(output, _format(kind)), stdout, force=force) as writer,
+        _open(model, url, api_key, repository) as embedder,
+        talk.bar(*_columns()) as bar,
+    ):
+        task = bar.add_task("", total=_count_lines(files, text))
+
+        def show(progress: Progress) -> None:
+            bar.update(task, completed=progress.texts)
+
+        summary = corpus.embed_corpus(
+            items,
+            embedder,
+            writer,
+            prompt=embedder.prompt(prompt_name) if prompt is None else prompt,
+            dimensions=dimensions,
+            truncate=truncate,
+            on_progress=show,
+        )
+    _say_summary(talk, summary, output)
+
+
+def _format(kind: str | None) -> Format | None:
+    from ovembed.corpus import FORMATS
+
+    if kind is None:
+        return None
+    for known in FORMATS:
+        if kind == known:
+            return known
+    raise typer.BadParameter(f"'{kind}' is none of {', '.join(FORMATS)}.", param_hint="--format")
+
+
+def _items(files: list[str] | None, texts: list[str] | None) -> Iterator[Item]:
+    from ovembed import corpus
+
+    if files and texts:
+        raise typer.BadParameter("give files or --text, not both.")
+    if texts:
+        return corpus.read_texts(texts)
+    if not files and sys.stdin.isatty():
+        raise typer.BadParameter("give FILEs, - for stdin, or --text.")
+    return corpus.read_lines(files or ["-"], sys.stdin.buffer)
+
+
+def _open(model: str | None, url: str | None, api_key: str | None, repository: Path) -> Embedder:
+    from ovembed import targets
+
+    if url is None:
+        return targets.load_embedder(targets.find_model(model, repository))
+    if not targets.is_url(url):
+        raise InputError(f"'{url}' is no http:// or https:// URL. For a local model use --model.")
+    return targets.open_embedder(url, model=model, api_key=api_key)
+
+
+def _columns() -> tuple[object, ...]:
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: object) -> Text:
+            speed = getattr(task, "finished_speed", None) or getattr(task, "speed", None)
+            return Text(f"{speed:,.0f} texts/s" if speed else "")
+
+    return (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+
+
+def _count_lines(files: list[str] | None, texts: list[str] | None) -> int | None:
+    """How many texts are to come; None where only reading them tells, or where nobody watches."""
+    if texts:
+        return len(texts)
+    if not files or "-" in files or not sys.stderr.isatty():
+        return None
+    total = 0
+    for path in files:
+        with Path(path).open("rb") as file:
+            total += sum(1 for line in file if line.strip())
+    return total
+
+
+def _say_summary(talk: Talk, summary: Summary, output: Path | None) -> None:
+    if summary.truncated:
+        shown = ", ".join(summary.truncated[:3]) + (", …" if len(summary.truncated) > 3 else "")
+        talk.say(f"Cut to the model's length: {len(summary.truncated)} of {summary.texts} texts ({shown}).", "yellow")
+    if output is not None:
+        talk.say(f"{summary.texts} texts, {summary.tokens} tokens -> {output}")

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ovembed.cli.options import ConfigOpt, JsonOpt, QuietOpt, RepositoryOpt, option
+from ovembed.cli.output import Talk, print_json
+from ovembed.spec import Pooling, WeightFormat
+
+if TYPE_CHECKING:
+    from ovembed.repository import ModelEntry
+
+_FROM_MODEL = "what the model's files say"
+
+
+def export(
+    source: Annotated[str | None, typer.Argument(help="Hugging Face id, or the folder of a model.")] = None,
+    name: Annotated[str | None, option("--name", "--model_name", help="Served name.", show_default="the id")] = None,
+    repository: RepositoryOpt = Path("models"),
+    config: ConfigOpt = None,
+    weight_format: Annotated[WeightFormat, option("--weight-format", help="Precision of the weights.")] = "int8",
+    pooling: Annotated[Pooling | None, option("--pooling", help="How to pool.", show_default=_FROM_MODEL)] = None,
+    normalize: Annotated[
+        bool | None,
+        option(
+            "--normalize/--no-normalize",
+            " /--skip_normalize",
+            help="Scale vectors to unit length.",
+            show_default=_FROM_MODEL,
+        ),
+    ] = None,
+    max_length: Annotated[
+        int | None, option("--max-length", min=1, help="Longest input in tokens.", show_default=_FROM_MODEL)
+    ] = None,
+    target_device: Annotated[
+        str, option("--target-device", "--target_device", help="Device that OVMS runs the model on.")
+    ] = "CPU",
+    num_streams: Annotated[
+        int, option("--num-streams", "--num_streams", min=1, help="Streams that OVMS runs the model with.")
+    ] = 1,
+    revision: Annotated[str | None, option("--revision", help="Branch, tag or commit on the Hub.")] = None,
+    min_similarity: Annotated[
+        float | None,
+        option(
+            "--min-similarity",
+            min=0,
+            max=1,
+            help="Fail when the mean cosine to the source model is below.",
+            show_default="0.9999 fp32, 0.9995 fp16, 0.98 int8",
+        ),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, option("--trust-remote-code", help="Run Python code that comes with the model.")
+    ] = False,
+    overwrite: Annotated[
+        bool, option("--overwrite", "--overwrite_models", help="Replace a model of that name.")
+    ] = False,
+    source_model: Annotated[str | None, option("--source_model", hidden=True)] = None,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Turn a Hugging Face embedding model into OpenVINO IR, check its vectors, and let OVMS serve it."""
+    from ovembed.export import ExportRequest, export_model
+    from ovembed.repository import ModelRepository
+
+    chosen = source or source_model
+    if chosen is None:
+        raise typer.BadParameter("name a Hugging Face id or a folder.", param_hint="SOURCE")
+    request = ExportRequest(
+        source=chosen,
+        name=name,
+        revision=revision,
+        weight_format=weight_format,
+        pooling=pooling,
+        normalize=normalize,
+        max_tokens=max_length,
+        target_device=target_device,
+        num_streams=num_streams,
+        min_similarity=min_similarity,
+        trust_remote_code=trust_remote_code,
+        overwrite=overwrite,
+    )
+    talk = Talk(quiet=quiet)
+    with talk.steps() as step:
+        entry = export_model(request, ModelRepository(repository, config), on_step=step)
+    if as_json:
+        print_json(entry.to_json() | {"folder": str(entry.folder), "size_bytes": entry.size_bytes})
+    else:
+        show_entry(talk, entry)
+        talk.say(f"Next: ovembed serve --repository {repository} --model {entry.name}")
+
+
+def show_entry(talk: Talk, entry: ModelEntry) -> None:
+    """What was decided and from where, and how near the vectors are to the source's."""
+    talk.table(
+        ["Setting", "Value", "From"],
+        [[decision.setting, decision.value, decision.origin] for decision in entry.decisions],
+    )
+    fidelity = entry.fidelity
+    talk.say(
+        f"{entry.spec.weight_format} weights, {entry.size_bytes / 1e6:.1f} MB. Cosine to the source over "
+        f"{fidelity.texts} texts: mean {fidelity.mean:.4f}, lowest {fidelity.minimum:.4f}. "
+        f"Fingerprint {entry.spec.fingerprint}."
+    )
+    talk.say(f"Model '{entry.name}' is in {entry.folder}", "bold")

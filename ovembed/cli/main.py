@@ -1,0 +1,73 @@
+"""The `ovembed` program: its commands, and which error ends it with which exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from ovembed import __version__
+from ovembed.cli import demo, embed, export, health, serve
+from ovembed.errors import NotReady, OvembedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Looked up along the class's ancestors, so the nearest entry counts. 2 is wrong usage, 130 an interrupt.
+EXIT_CODES: Mapping[type[Exception], int] = {OvembedError: 1, NotReady: 3}
+
+app = typer.Typer(
+    name="ovembed",
+    help="From a Hugging Face embedding model to a fast, checked embedding service on OpenVINO.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Try it all on a bundled example: ovembed demo",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ovembed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("export")(export.export)
+app.command("serve")(serve.serve)
+app.command("health")(health.health)
+app.command("embed")(embed.embed)
+app.command("demo")(demo.demo)
+
+
+def exit_code(error: OvembedError) -> int:
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+
+
+def main() -> None:
+    """Run the program and end it; errors raised on purpose become one plain line on stderr."""
+    try:
+        sys.exit(_run())
+    except OvembedError as error:
+        sys.stderr.write(f"ovembed: {error}\n")
+        sys.exit(exit_code(error))
+
+
+def _run() -> Any:
+    try:
+        return app(standalone_mode=False)
+    except click.ClickException as error:
+        from typer.rich_utils import rich_format_error
+
+        rich_format_error(error)
+        return error.exit_code

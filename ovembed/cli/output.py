@@ -1,0 +1,92 @@
+"""Where commands print: results on stdout, talk and progress on stderr, plain when stderr is no terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from typing import IO, TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.progress import Progress
+
+_CLOSED_PIPE = 141  # what a shell reports of a program that a closed pipe ended
+
+
+class Talk:
+    """What a command says to the person on stderr; nothing when quiet."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+
+    def say(self, message: str, style: str = "") -> None:
+        """One line; the message is text, never markup."""
+        self.console.print(Text(message, style), soft_wrap=True)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        print_table(self.console, columns, rows)
+
+    @contextlib.contextmanager
+    def steps(self) -> Iterator[Callable[[str], None]]:
+        """Shows the step at work with a spinner, and how long each took once it is done."""
+        began: list[tuple[str, float]] = []
+        status = self.console.status("", spinner_style="cyan")
+
+        def end_step() -> None:
+            if began:
+                label, start = began.pop()
+                self.say(f"  {label}  {time.perf_counter() - start:.1f} s", "dim")
+
+        def step(label: str) -> None:
+            end_step()
+            began.append((label, time.perf_counter()))
+            status.update(Text(f"{label} …"))
+
+        with status:
+            yield step
+            end_step()
+
+    def bar(self, *columns: Any) -> Progress:
+        from rich.progress import Progress
+
+        return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+
+def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+def stdout_console() -> Console:
+    return Console(highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout, indented."""
+    import orjson
+
+    with stdout_bytes() as stdout:
+        stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+@contextlib.contextmanager
+def stdout_bytes() -> Iterator[IO[bytes]]:
+    """stdout for results; when its reader has gone, the command ends without a word."""
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(_CLOSED_PIPE) from None
