@@ -1,1 +1,97 @@
+from __future__ import annotations
 
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovembed.cli.export import show_entry
+from ovembed.cli.options import QuietOpt, RepositoryOpt
+from ovembed.cli.output import Talk, print_table, stdout_console
+from ovembed.errors import NotReady, ServerError
+
+if TYPE_CHECKING:
+    from ovembed.protocols import Vectors
+    from ovembed.repository import ModelEntry, ModelRepository
+
+_QUERY = "I can't remember my login"
+_NEAREST = 3
+_WAIT_S = 60.0
+_AGREEMENT = 0.999  # int8 rounds a little differently from batch to batch
+
+
+def demo(repository: RepositoryOpt = Path("models"), quiet: QuietOpt = False) -> None:
+    """Show the whole path on a bundled example: export, serve, health, embed, query."""
+    from ovembed.repository import ModelRepository
+
+    talk = Talk(quiet=quiet)
+    models = ModelRepository(repository)
+    entry = _export(talk, models)
+    texts = _example_texts()
+    query, rows = _embed(talk, models, entry, texts)
+    _show_nearest(query, rows, texts)
+    talk.say("Next:", "bold")
+    for command in (
+        f"ovembed serve --repository {repository}",
+        "ovembed health http://127.0.0.1:8090",
+        f"ovembed embed examples/texts.txt --repository {repository} --model {entry.name} -o texts.npy",
+        "ovembed export --help",
+    ):
+        talk.say(f"  {command}")
+
+
+def _export(talk: Talk, models: ModelRepository) -> ModelEntry:
+    from ovembed.export import ExportRequest, export_model
+    from ovembed.hub import DEFAULT_MODEL
+
+    if DEFAULT_MODEL in models.names():
+        entry = models.get(DEFAULT_MODEL)
+        talk.say(f"'{entry.name}' was exported before, to {entry.folder}.", "bold")
+        return entry
+    talk.say(f"Exporting {DEFAULT_MODEL} to int8", "bold")
+    with talk.steps() as step:
+        entry = export_model(ExportRequest(DEFAULT_MODEL), models, on_step=step)
+    show_entry(talk, entry)
+    return entry
+
+
+def _embed(talk: Talk, models: ModelRepository, entry: ModelEntry, texts: list[str]) -> tuple[Vectors, Vectors]:
+    """The query's vector and the texts', by the server; held against the same by the model in this process."""
+    from ovembed import launch, targets, vectors
+
+    talk.say("Serving it, and asking it", "bold")
+    with talk.steps() as step:
+        step("Starting the server")
+        with launch.local_server(models, entry.name, wait_s=_WAIT_S) as url:
+            step(f"Checking its health at {url}")
+            report = launch.wait_healthy(url, _WAIT_S)
+            if not report.healthy:
+                raise NotReady(f"The server at {url} is not healthy: {report.problem}")
+            step(f"Embedding {len(texts)} texts through the server")
+            with targets.open_embedder(url) as embedder:
+                served = embedder.embed([_QUERY, *texts])
+            step("Embedding them in this process")
+            with targets.load_embedder(entry) as embedder:
+                local = embedder.embed([_QUERY, *texts])
+            step("Stopping the server")
+    agreement = float(vectors.cosine(served.vectors, local.vectors).min())
+    if agreement < _AGREEMENT or served.fingerprint != local.fingerprint:
+        raise ServerError(
+            f"The server's vectors differ from the model's (lowest cosine {agreement:.5f}). This is a bug."
+        )
+    talk.say(f"Both agree: lowest cosine {agreement:.6f}, fingerprint {served.fingerprint}.")
+    return served.vectors[0], served.vectors[1:]
+
+
+def _show_nearest(query: Vectors, rows: Vectors, texts: list[str]) -> None:
+    from ovembed import vectors
+
+    positions, cosines = vectors.top_k(query, rows, _NEAREST)
+    nearest = [[f"{cosine:.3f}", texts[position]] for position, cosine in zip(positions, cosines, strict=True)]
+    print_table(stdout_console(), ["Cosine", f"Nearest to: {_QUERY}"], nearest)
+
+
+def _example_texts() -> list[str]:
+    """examples/texts.txt: inside the package of an installed wheel, beside it in a clone."""
+    installed = Path(str(resources.files("ovembed"))) / "examples" / "texts.txt"
+    path = installed if installed.exists() else Path(__file__).parents[2] / "examples" / "texts.txt"
+    return path.read_text(encoding="utf-8").splitlines()

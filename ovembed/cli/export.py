@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovembed.cli.options import ConfigOpt, JsonOpt, QuietOpt, RepositoryOpt, option
+from ovembed.cli.options import JsonOpt, QuietOpt, option
 from ovembed.cli.output import Talk, print_json
 from ovembed.spec import Pooling, WeightFormat
 
@@ -18,8 +18,18 @@ _FROM_MODEL = "what the model's files say"
 def export(
     source: Annotated[str | None, typer.Argument(help="Hugging Face id, or the folder of a model.")] = None,
     name: Annotated[str | None, option("--name", "--model_name", help="Served name.", show_default="the id")] = None,
-    repository: RepositoryOpt = Path("models"),
-    config: ConfigOpt = None,
+    repository: Annotated[
+        Path, option("--repository", "-r", "--model_repository_path", help="Folder to put the model in.")
+    ] = Path("models"),
+    config: Annotated[
+        Path | None,
+        option(
+            "--config",
+            "--config_file_path",
+            help="OVMS configuration file to add the model to.",
+            show_default="<repository>/config_embeddings.json",
+        ),
+    ] = None,
     weight_format: Annotated[WeightFormat, option("--weight-format", help="Precision of the weights.")] = "int8",
     pooling: Annotated[Pooling | None, option("--pooling", help="How to pool.", show_default=_FROM_MODEL)] = None,
     normalize: Annotated[

@@ -24,7 +24,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Try it all on a bundled example: ovembed demo",
+    epilog="Every option can be set by an environment variable: --weight-format by OVEMBED_WEIGHT_FORMAT. "
+    "To see it all work on a bundled example: ovembed demo",
 )
 
 

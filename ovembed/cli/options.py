@@ -11,24 +11,20 @@ import typer
 def option(*names: str, **settings: Any) -> Any:
     """A typer option whose environment variable follows from its first long name."""
     long_name = next(name for name in names if name.startswith("--")).split("/")[0]
-    return typer.Option(*names, envvar="OVEMBED_" + long_name.removeprefix("--").replace("-", "_").upper(), **settings)
+    variable = "OVEMBED_" + long_name.removeprefix("--").replace("-", "_").upper()
+    return typer.Option(*names, envvar=variable, show_envvar=False, **settings)
 
 
-RepositoryOpt = Annotated[
-    Path, option("--repository", "-r", "--model_repository_path", help="Folder of the exported models.")
-]
+RepositoryOpt = Annotated[Path, option("--repository", "-r", help="Folder of the exported models.")]
 ConfigOpt = Annotated[
     Path | None,
     option(
         "--config",
-        "--config_file_path",
         help="OVMS configuration file.",
         show_default="<repository>/config_embeddings.json",
     ),
 ]
-ApiKeyOpt = Annotated[
-    str | None, option("--api-key", help="Bearer key for the endpoint.", show_default=False, show_envvar=True)
-]
+ApiKeyOpt = Annotated[str | None, option("--api-key", help="Bearer key for the endpoint.", show_default=False)]
 JsonOpt = Annotated[bool, option("--json", help="One JSON object on stdout instead of a table.")]
 QuietOpt = Annotated[bool, option("--quiet", "-q", help="Only results and errors: no progress, no notes.")]
 StreamsOpt = Annotated[

@@ -63,7 +63,11 @@ def serve(
 
             replace_file(url_file, url + "\n")
 
-    with talk.console.status("Loading …"):
-        pass
-    run_server(entries, settings, on_ready=announce)
+    with talk.console.status("Loading …") as loading:
+
+        def ready(url: str) -> None:
+            loading.stop()
+            announce(url)
+
+        run_server(entries, settings, on_ready=ready)
     talk.say("Stopped.")

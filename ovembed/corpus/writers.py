@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
@@ -18,6 +17,7 @@ from ovembed.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from ovembed.corpus.readers import Item
     from ovembed.protocols import Vectors

@@ -1,0 +1,127 @@
+"""LocalEmbedder's speed against the best its compiled model can do, and against sentence-transformers."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ovembed import batches
+from ovembed.engine import OpenVINOEngine
+from ovembed.local import DEFAULT_BATCH_TOKENS, LocalEmbedder
+from tests.bench.material import sentence_transformer
+from tests.bench.report import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.bench.material import Material
+
+ROUNDS = 7
+BUDGETS = sorted({256, 512, 1024, 2048, DEFAULT_BATCH_TOKENS})
+# Texts and tokens of each batch that is tried for the ceiling.
+SHAPES = (
+    *((1, 16), (4, 16), (8, 16), (16, 16), (32, 16), (64, 16)),
+    *((4, 32), (8, 32), (16, 32), (32, 32)),
+    *((4, 64), (8, 64), (4, 128), (8, 128), (32, 128)),
+)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Something that computes `tokens` real tokens, that is, without padding."""
+
+    name: str
+    tokens: int
+    work: Callable[[], object]
+
+    def speed(self) -> float:
+        """Real tokens per second of one run."""
+        began = time.perf_counter()
+        self.work()
+        return self.tokens / (time.perf_counter() - began)
+
+
+def measure(material: Material) -> Iterator[Figure]:
+    """Real tokens per second of the int8 model on the sentences, compared.
+
+    Every round lets each contestant run once, on about as many tokens, so that other programs on the machine
+    disturb all alike; a ratio is the median of the rounds' ratios. All are warm but the first pass, which is of
+    a model just compiled. The ceiling is the fastest shape of batch (by median), run without padding or
+    tokenizing by as many threads as the engine has streams.
+    """
+    sentences = material.sentences
+    engine = OpenVINOEngine.load(material.model("int8"))
+    lengths = [len(tokens) for tokens in engine.tokenize(sentences)]
+    total = sum(lengths)
+
+    with ExitStack() as stack:
+        ours = []
+        for budget in BUDGETS:
+            embedder = stack.enter_context(LocalEmbedder(engine, "", max_batch_tokens=budget))
+            ours.append(Contestant(f"batches of {budget} tokens", total, lambda e=embedder: e.embed(sentences)))
+        default = ours[BUDGETS.index(DEFAULT_BATCH_TOKENS)]
+        first_pass = default.speed()
+        pool = stack.enter_context(ThreadPoolExecutor(engine.streams))
+        shapes = [_repeated(engine, pool, count, length, total) for count, length in SHAPES]
+        same_model = _same_model(material, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        others = [
+            Contestant(f"sentence-transformers, {backend}", total, lambda m=model: m.encode(sentences))
+            for backend, model in (
+                ("openvino", sentence_transformer(same_model, backend="openvino")),
+                ("torch", sentence_transformer(material.source)),
+            )
+        ]
+        speeds = _speeds([*ours, *shapes, *others])
+
+    medians = {name: float(np.median(values)) for name, values in speeds.items()}
+    ceiling = max((shape.name for shape in shapes), key=medians.__getitem__)
+    best = max((budget.name for budget in ours), key=medians.__getitem__)
+
+    def ratio(name: str, other: str) -> float:
+        return float(np.median(speeds[name] / speeds[other]))
+
+    yield Figure(f"share of the ceiling ({ceiling})", 100 * ratio(default.name, ceiling), ".0f", "%", at_least=75)
+    yield Figure("share of the ceiling, first pass", 100 * first_pass / medians[ceiling], ".0f", "%")
+    for other, goal in zip(others, (1.8, None), strict=True):
+        yield Figure(f"speed against {other.name}", ratio(default.name, other.name), unit="x", at_least=goal)
+    for budget in ours:
+        what = f"share of the ceiling, {budget.name}{' (the default)' if budget is default else ''}"
+        yield Figure(what, 100 * ratio(budget.name, ceiling), ".0f", "%")
+    yield Figure(f"the default against the best ({best})", ratio(default.name, best), unit="x", at_least=0.95)
+    yield Figure("padded tokens / real tokens", _padded(lengths, DEFAULT_BATCH_TOKENS) / total, unit="x")
+    yield Figure("the ceiling", medians[ceiling] / 1000, ".1f", "k tok/s")
+
+
+def _repeated(engine: OpenVINOEngine, pool: ThreadPoolExecutor, count: int, length: int, tokens: int) -> Contestant:
+    """One shape of batch without padding, as often as makes about so many tokens."""
+    work = [[[1000] * length] * count] * max(1, round(tokens / (count * length)))
+    name = f"batches of {count}x{length}"
+    return Contestant(name, len(work) * count * length, lambda: list(pool.map(engine.run, work)))
+
+
+def _same_model(material: Material, folder: Path) -> Path:
+    """The source's files and our int8 IR in one folder, as sentence-transformers wants them."""
+    shutil.copytree(material.source, folder, dirs_exist_ok=True)
+    for path in material.model("int8").folder.glob("openvino_model.*"):
+        shutil.copy(path, folder)
+    return folder
+
+
+def _speeds(contestants: Sequence[Contestant]) -> dict[str, np.ndarray]:
+    """Each contestant's speed in every round, after one round that warms up."""
+    rounds = [[contestant.speed() for contestant in contestants] for _ in range(ROUNDS + 1)]
+    return dict(zip((contestant.name for contestant in contestants), np.array(rounds[1:]).T, strict=True))
+
+
+def _padded(lengths: Sequence[int], max_batch_tokens: int) -> int:
+    """Tokens that are computed, each batch as long as its longest text."""
+    groups = batches.plan(lengths, max_batch_tokens)
+    return sum(len(group) * max(lengths[position] for position in group) for group in groups)
