@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovembed.repository import ModelRepository, read_model
+from ovembed.repository import ModelRepository, is_model, read_model
 
 if TYPE_CHECKING:
     from ovembed.engine import EngineSettings
@@ -43,11 +43,13 @@ def is_url(target: str | Path) -> bool:
 
 def find_model(target: str | Path | None, repository: str | Path = DEFAULT_REPOSITORY) -> ModelEntry:
     """The model in a folder, else of that name in the repository; None for the repository's only one."""
+    models = ModelRepository(repository)
     if target is None:
-        return ModelRepository(repository).only()
-    if (Path(target) / "graph.pbtxt").exists():
-        return read_model(Path(target))
-    return ModelRepository(repository).get(str(target))
+        return models.only()
+    folder = Path(target)
+    if is_model(folder) or (folder.is_dir() and str(target) not in models.names()):
+        return read_model(folder)
+    return models.get(str(target))
 
 
 def load_embedder(entry: ModelEntry, settings: EngineSettings | None = None) -> Embedder:

@@ -20,7 +20,7 @@ _AGREEMENT = 0.999  # int8 rounds a little differently from batch to batch
 
 
 def demo(repository: RepositoryOpt = Path("models"), quiet: QuietOpt = False) -> None:
-    """Show the whole path on a bundled example: export, serve, health, embed, query."""
+    """Export, serve, check, embed and query an example."""
     from ovembed.repository import ModelRepository
 
     talk = Talk(quiet=quiet)

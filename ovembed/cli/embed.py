@@ -44,7 +44,11 @@ def embed(
     force: Annotated[bool, option("--force", help="Replace existing output.")] = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Embed texts: from files, stdin or --text, by a local model or an endpoint, to JSON, JSONL or NPY."""
+    """Turn texts into vectors: JSON, JSONL or NPY.
+
+    The model runs in this process (--model), or behind an endpoint (--url). Without either, the only model of
+    the repository is taken.
+    """
     from ovembed import corpus
 
     if prompt is not None and prompt_name is not None:

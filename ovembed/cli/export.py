@@ -71,7 +71,7 @@ def export(
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Turn a Hugging Face embedding model into OpenVINO IR, check its vectors, and let OVMS serve it."""
+    """Make a checked OpenVINO model of a Hugging Face one."""
     from ovembed.export import ExportRequest, export_model
     from ovembed.repository import ModelRepository
 

@@ -24,7 +24,10 @@ def health(
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Tell whether a server really works. Exit code 0 healthy, 1 not, 3 not within --wait."""
+    """Tell whether a server really works.
+
+    Exit code 0: healthy; 1: not; 3: not within --wait.
+    """
     from ovembed.launch import check_health, wait_healthy
 
     if wait is None:

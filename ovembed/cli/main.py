@@ -23,6 +23,7 @@ app = typer.Typer(
     help="From a Hugging Face embedding model to a fast, checked embedding service on OpenVINO.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Every option can be set by an environment variable: --weight-format by OVEMBED_WEIGHT_FORMAT. "
     "To see it all work on a bundled example: ovembed demo",
@@ -65,10 +66,9 @@ def main() -> None:
 
 
 def _run() -> Any:
+    """The exit code; wrong usage is told as click tells it."""
     try:
         return app(standalone_mode=False)
     except click.ClickException as error:
-        from typer.rich_utils import rich_format_error
-
-        rich_format_error(error)
+        error.show()
         return error.exit_code

@@ -34,7 +34,7 @@ def serve(
     ] = None,
     quiet: QuietOpt = False,
 ) -> None:
-    """Serve models over HTTP: OpenAI's /v1/embeddings, the same under OVMS's /v3, KServe v2 health."""
+    """Serve models over HTTP, as OpenAI and OVMS do."""
     from ovembed.engine import EngineSettings, default_cache_dir
     from ovembed.errors import ModelNotFound
     from ovembed.repository import ModelRepository

@@ -77,6 +77,10 @@ def write(entry: ModelEntry) -> None:
     (entry.folder / FILE_NAME).write_text(text, encoding="utf-8")
 
 
+def is_model(folder: Path) -> bool:
+    return (folder / FILE_NAME).exists()
+
+
 def read(folder: Path) -> ModelEntry:
     """Raises RepositoryError when the folder holds no model that ovembed exported."""
     path = folder / FILE_NAME

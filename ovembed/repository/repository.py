@@ -54,8 +54,9 @@ class ModelRepository:
         self.config_path = Path(config_path) if config_path is not None else self.folder / DEFAULT_CONFIG_NAME
 
     def names(self) -> list[str]:
-        """Served names, in the order of the config file."""
-        return list(config.read(self.config_path).graphs)
+        """Served names of our models, in the order of the config file; graphs of other kinds are not ours."""
+        serving = config.read(self.config_path)
+        return [name for name in serving.graphs if model.is_model(self.config_path.parent / serving.base_path(name))]
 
     def models(self) -> list[ModelEntry]:
         return [self.get(name) for name in self.names()]
@@ -92,7 +93,7 @@ class ModelRepository:
         target = self.folder / name
         if not target.exists():
             return
-        if not (target / model.FILE_NAME).exists():
+        if not model.is_model(target):
             raise InputError(f"{target} exists and is no exported model. Move it away, or choose another --name.")
         if not overwrite:
             raise InputError(f"{target} exists already. Replace it with --overwrite, or choose another --name.")
