@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 from ovembed import __version__
@@ -59,16 +58,7 @@ def exit_code(error: OvembedError) -> int:
 def main() -> None:
     """Run the program and end it; errors raised on purpose become one plain line on stderr."""
     try:
-        sys.exit(_run())
+        app()
     except OvembedError as error:
         sys.stderr.write(f"ovembed: {error}\n")
         sys.exit(exit_code(error))
-
-
-def _run() -> Any:
-    """The exit code; wrong usage is told as click tells it."""
-    try:
-        return app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
