@@ -104,6 +104,9 @@ class Batcher:
                 f"The request has {tokens} tokens, the queue takes {self._max_queued_tokens}. Send it in parts."
             )
         job = _Job(len(token_lists), self._engine.spec.dimensions)
+        if not token_lists:
+            job.future.set_result(np.empty((0, self._engine.spec.dimensions), dtype=np.float32))
+            return job.future
         with self._changed:
             if self._closed:
                 raise Overloaded("The server is shutting down.")
@@ -141,8 +144,6 @@ class Batcher:
 
     def _take(self) -> list[_Text]:
         """Remove the next batch from the queue; texts that nobody waits for any more are left out of it."""
-        while not self._by_age[0].waiting:
-            self._by_age.popleft()
         oldest = self._by_age.popleft()
         # Of the texts of its length, the oldest of all comes first.
         anchor = bisect_left(self._lengths, len(oldest.tokens))
@@ -152,6 +153,8 @@ class Batcher:
         del self._by_length[chosen.start : chosen.stop], self._lengths[chosen.start : chosen.stop]
         for text in taken:
             text.waiting = False
+        while self._by_age and not self._by_age[0].waiting:
+            self._by_age.popleft()
         return [text for text in taken if text.job.wanted]
 
     def _run(self, batch: list[_Text]) -> None:
