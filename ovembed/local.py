@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ovembed import admission, batches
-from ovembed.protocols import Embeddings
+from ovembed.protocols import Embedder, Embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from ovembed.protocols import Engine
 
 DEFAULT_BATCH_TOKENS = 512
 
 
-class LocalEmbedder:
+class LocalEmbedder(Embedder):
     """An Embedder over an engine; `max_batch_tokens` bounds the padded tokens of each batch."""
 
     def __init__(self, engine: Engine, name: str, *, max_batch_tokens: int = DEFAULT_BATCH_TOKENS) -> None:
@@ -54,11 +53,3 @@ class LocalEmbedder:
 
     def close(self) -> None:
         self._workers.shutdown(cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
@@ -20,11 +20,10 @@ from ovembed.errors import (
     TextError,
     TextTooLong,
 )
-from ovembed.protocols import Embeddings
+from ovembed.protocols import Embedder, Embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
 
 TEXTS_PER_REQUEST = 256
 _TIMEOUT = httpx.Timeout(120.0, connect=5.0)
@@ -53,7 +52,7 @@ def http_client(url: str, *, api_key: str | None = None, timeout: httpx.Timeout 
     return httpx.Client(headers=headers, timeout=timeout, trust_env=httpx.URL(url).host not in _LOOPBACK)
 
 
-class RemoteEmbedder:
+class RemoteEmbedder(Embedder):
     """An Embedder over HTTP. `model` may be left out where the server serves exactly one.
 
     Long lists are sent in several requests. A `client` given here is not closed.
@@ -95,14 +94,6 @@ class RemoteEmbedder:
     def close(self) -> None:
         if self._owns_client:
             self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _request(self, texts: Sequence[str], *, truncate: bool) -> Embeddings:
         body = wire.render_request(texts, model=self.model, truncate=truncate)

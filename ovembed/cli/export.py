@@ -42,7 +42,7 @@ def export(
         ),
     ] = None,
     max_length: Annotated[
-        int | None, option("--max-length", min=1, help="Longest input in tokens.", show_default=_FROM_MODEL)
+        int | None, option("--max-length", min=3, help="Longest input in tokens.", show_default=_FROM_MODEL)
     ] = None,
     target_device: Annotated[
         str, option("--target-device", "--target_device", help="Device that OVMS runs the model on.")
