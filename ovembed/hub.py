@@ -7,6 +7,7 @@ Formats: sentence-transformers' modules.json, sentence_bert_config.json, config_
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.util
 import json
@@ -34,6 +35,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _NEEDED_FILES = ["*.json", "*.txt", "*.model", "*.py", "*.safetensors"]
 _PYTORCH_WEIGHTS = ["pytorch_model*.bin"]
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}
 _UNNEEDED_FILES = ["onnx/*", "openvino/*", "openvino_*"]
 
 # These count positions from pad_token_id + 1, so that many of max_position_embeddings are no places for tokens.
@@ -133,7 +135,7 @@ def read_recipe(folder: Path, *, pooling: Pooling | None = None) -> Recipe:
     position_limit = _position_limit(config)
     return Recipe(
         encoder_folder=encoder_folder,
-        model_type=str(config.get("model_type", "unknown")),
+        model_type=str(config.get("model_type") or "unknown"),
         dimensions=_dimensions(config, folder),
         position_limit=position_limit,
         pooling=Found(pooling, "--pooling") if pooling else _pooling(folder, modules),
@@ -215,6 +217,11 @@ def _downloaded(source: str, revision: str | None) -> SourceModel:
     except hub.RevisionNotFoundError as error:
         raise ModelNotFound(f"'{source}' has no revision '{revision}' on the Hub.") from error
     except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            raise ModelNotFound(
+                f"'{source}' cannot be kept in the Hugging Face cache: {error.strerror}. "
+                "Point HF_HOME to a folder with space that you may write."
+            ) from error
         raise ModelNotFound(
             f"'{source}' is no folder here, not in the Hugging Face cache, and the Hub cannot be reached. "
             "Check the network (HF_ENDPOINT, HTTPS_PROXY, HF_HUB_OFFLINE), or give a local folder."
@@ -228,7 +235,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ExportError(f"{path} is not valid JSON ({error}).") from error
+            raise ExportError(f"{path} is not valid JSON ({error}). Mend it, or download the model again.") from error
         if not isinstance(content, dict):
             raise ExportError(f"{path} does not hold a JSON object.")
         return content
@@ -318,6 +325,8 @@ def _normalize(modules: Mapping[str, str]) -> Found[bool]:
 
 def _prompts(settings: Mapping[str, Any]) -> Found[Mapping[str, str]]:
     prompts = settings.get("prompts") or {}
+    if not isinstance(prompts, dict):
+        raise ExportError("The prompts in config_sentence_transformers.json are no names with texts. Mend the file.")
     if not prompts:
         return Found({}, "the model's files name none")
     return Found({str(name): str(text) for name, text in prompts.items()}, "config_sentence_transformers.json")

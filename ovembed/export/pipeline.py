@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ovembed.spec import Pooling, WeightFormat
 
 _PACKAGES = ("openvino", "optimum-intel", "nncf", "torch", "transformers", "ovembed")
+_FEWEST_TOKENS = 3  # one, between the two that begin and end a text
 _SPACE_LEFT_WHEN_FULL = 8 * 1024 * 1024
 
 
@@ -73,6 +74,7 @@ def export_model(
             convert.convert(
                 recipe.encoder_folder,
                 staged.scratch,
+                model_type=recipe.model_type,
                 max_tokens=spec.max_tokens,
                 trust_remote_code=request.trust_remote_code,
             )
@@ -108,6 +110,8 @@ def _decide(request: ExportRequest, source: SourceModel, recipe: Recipe) -> tupl
         )
     max_tokens, max_tokens_origin = recipe.max_tokens.value, recipe.max_tokens.origin
     if request.max_tokens is not None:
+        if request.max_tokens < _FEWEST_TOKENS:
+            raise InputError(f"--max-length must be {_FEWEST_TOKENS} or more: the tokens that frame a text count.")
         if recipe.position_limit is not None and request.max_tokens > recipe.position_limit:
             raise InputError(
                 f"--max-length {request.max_tokens} is more than the model's {recipe.position_limit} positions."
@@ -151,9 +155,14 @@ def _measure(entry: ModelEntry, recipe: Recipe, *, trust: bool) -> Fidelity:
     with LocalEmbedder(OpenVINOEngine.load(entry, EngineSettings()), entry.name) as embedder:
         exported = embedder.embed(texts, truncate=True).vectors
     with quiet():
-        source = verify.source_vectors(
-            recipe.encoder_folder, entry.spec, texts, lowercase=recipe.lowercase, trust=trust
-        )
+        try:
+            source = verify.source_vectors(
+                recipe.encoder_folder, entry.spec, texts, lowercase=recipe.lowercase, trust=trust
+            )
+        except (OSError, OvembedError):
+            raise
+        except Exception as error:
+            raise ExportError(f"{recipe.encoder_folder} cannot be run: {convert.in_one_line(error)}") from error
     return verify.compare(exported, source)
 
 

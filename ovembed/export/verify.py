@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,11 +34,11 @@ def source_vectors(folder: Path, spec: ModelSpec, texts: Sequence[str], *, lower
     Independent of our engine on purpose: transformers' tokenizer, PyTorch, pooling of its own.
     """
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
-    model = AutoModel.from_pretrained(folder, trust_remote_code=trust, dtype=torch.float32).eval()
-    rows = []
+    model = _load_source(folder, trust=trust)
+    rows: list[Vectors] = []
     with torch.inference_mode():
         for text in texts:
             encoded = tokenizer(
@@ -50,6 +50,26 @@ def source_vectors(folder: Path, spec: ModelSpec, texts: Sequence[str], *, lower
             rows.append(_pool(model(**encoded).last_hidden_state[0].numpy(), spec.pooling))
     result = np.stack(rows).astype(np.float32)
     return vectors.normalize(result) if spec.normalize else result
+
+
+def _load_source(folder: Path, *, trust: bool) -> Any:
+    """transformers makes up the weights that a file lacks, the same ones each time where it can: refuse those.
+
+    The pooler's are no loss, nothing here reads its output.
+    """
+    import torch
+    from transformers import AutoModel
+
+    model, loading = AutoModel.from_pretrained(
+        folder, trust_remote_code=trust, dtype=torch.float32, output_loading_info=True
+    )
+    missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise ExportError(
+            f"The weights in {folder} are not complete: {missing[0]} is missing"
+            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}. Download the model again."
+        )
+    return model.eval()
 
 
 def compare(exported: Vectors, source: Vectors) -> Fidelity:
@@ -67,7 +87,7 @@ def require(fidelity: Fidelity, minimum_mean: float) -> None:
     if fidelity.mean < minimum_mean:
         raise ExportError(
             f"The exported model is too far from its source: mean cosine {fidelity.mean:.4f}, "
-            f"wanted at least {minimum_mean}. Nothing was kept. Try --weight-format fp16, or lower --min-similarity."
+            f"wanted at least {minimum_mean}. Nothing was kept. Try a finer --weight-format, or lower --min-similarity."
         )
 
 

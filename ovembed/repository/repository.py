@@ -116,8 +116,9 @@ class ModelRepository:
                 lock.acquire()
         try:
             staged = StagedModel(workplace / "model", workplace / "scratch")
-            staged.folder.mkdir()
-            staged.scratch.mkdir()
+            with writing(self.folder):
+                staged.folder.mkdir()
+                staged.scratch.mkdir()
             yield staged
         finally:
             self._put_back(workplace)
