@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ovembed.repository import ModelEntry
 
 WORDS = (
     "the a of to and in is on for with this that it as are was at by from or be an not have has but they you we "
@@ -61,6 +64,11 @@ def save_sentence_transformers_files(
         folder / "config_sentence_transformers.json",
         {"prompts": {"query": "find: ", "document": ""}, "default_prompt_name": None},
     )
+
+
+def with_spec(entry: ModelEntry, **changes: Any) -> ModelEntry:
+    """The same files, said to be used otherwise."""
+    return replace(entry, spec=replace(entry.spec, **changes))
 
 
 def write_json(path: Path, content: Any) -> None:

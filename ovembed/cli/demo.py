@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ovembed.cli.export import show_entry
 from ovembed.cli.options import QuietOpt, RepositoryOpt
-from ovembed.cli.output import Talk, print_table, stdout_console
+from ovembed.cli.output import Talk, print_table, program, stdout_console
 from ovembed.errors import NotReady, ServerError
 
 if TYPE_CHECKING:
@@ -26,17 +26,18 @@ def demo(repository: RepositoryOpt = Path("models"), quiet: QuietOpt = False) ->
     talk = Talk(quiet=quiet)
     models = ModelRepository(repository)
     entry = _export(talk, models)
-    texts = _example_texts()
+    examples = _example_file()
+    texts = examples.read_text(encoding="utf-8").splitlines()
     query, rows = _embed(talk, models, entry, texts)
     _show_nearest(query, rows, texts)
     talk.say("Next:", "bold")
-    for command in (
-        f"ovembed serve --repository {repository}",
-        "ovembed health http://127.0.0.1:8090",
-        f"ovembed embed examples/texts.txt --repository {repository} --model {entry.name} -o texts.npy",
-        "ovembed export --help",
+    for arguments in (
+        f"serve --repository {repository}",
+        "health http://127.0.0.1:8090",
+        f"embed {examples} --repository {repository} --model {entry.name} -o texts.npy",
+        "export --help",
     ):
-        talk.say(f"  {command}")
+        talk.say(f"  {program()} {arguments}")
 
 
 def _export(talk: Talk, models: ModelRepository) -> ModelEntry:
@@ -90,8 +91,8 @@ def _show_nearest(query: Vectors, rows: Vectors, texts: list[str]) -> None:
     print_table(stdout_console(), ["Cosine", f"Nearest to: {_QUERY}"], nearest)
 
 
-def _example_texts() -> list[str]:
-    """examples/texts.txt: inside the package of an installed wheel, beside it in a clone."""
-    installed = Path(str(resources.files("ovembed"))) / "examples" / "texts.txt"
-    path = installed if installed.exists() else Path(__file__).parents[2] / "examples" / "texts.txt"
-    return path.read_text(encoding="utf-8").splitlines()
+def _example_file() -> Path:
+    """examples/texts.txt: beside the package in a clone, inside it where a wheel is installed."""
+    local = Path("examples") / "texts.txt"
+    package = Path(str(resources.files("ovembed")))
+    return next(path for path in (local, package / local, package.parent / local) if path.exists())

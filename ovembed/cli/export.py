@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovembed.cli.options import JsonOpt, QuietOpt, option
-from ovembed.cli.output import Talk, print_json
+from ovembed.cli.output import Talk, print_json, program
 from ovembed.spec import Pooling, WeightFormat
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def export(
         print_json(entry.to_json() | {"folder": str(entry.folder), "size_bytes": entry.size_bytes})
     else:
         show_entry(talk, entry)
-        talk.say(f"Next: ovembed serve --repository {repository} --model {entry.name}")
+        talk.say(f"Next: {program()} serve --repository {repository} --model {entry.name}")
 
 
 def show_entry(talk: Talk, entry: ModelEntry) -> None:

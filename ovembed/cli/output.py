@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import time
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import typer
@@ -69,6 +71,12 @@ def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
+
+
+def program() -> str:
+    """How this person can call us again: by name where that finds us, else by the path they used."""
+    found = shutil.which("ovembed")
+    return "ovembed" if found and Path(found).samefile(sys.argv[0]) else sys.argv[0]
 
 
 def stdout_console() -> Console:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import orjson
 from starlette.applications import Starlette
@@ -25,8 +26,9 @@ from ovembed.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
+    from ovembed.protocols import Embeddings
     from ovembed.server.models import ServedModel
 
 DEFAULT_BODY_BYTES = 64 * 1024 * 1024
@@ -85,8 +87,9 @@ class _Routes:
     async def embeddings(self, request: Request) -> Response:
         wanted = wire.parse_request(await self._read_body(request))
         model = self._choose(wanted.model)
-        vectors.check_dimensions(wanted.dimensions, model.engine.spec.dimensions)
-        return _json(wire.render_response(await model.embed(wanted), wanted.encoding_format))
+        _check_dimensions(wanted.dimensions, model)
+        result = await _while_connected(request, model.embed(wanted))
+        return _json(wire.render_response(result, wanted.encoding_format))
 
     async def list_models(self, _request: Request) -> Response:
         data = [_describe(model) for model in self._models.values()]
@@ -119,14 +122,44 @@ class _Routes:
         return self._models[name]
 
     async def _read_body(self, request: Request) -> bytes:
-        """Reading stops as soon as the body is too large, whatever its header claimed."""
+        """A body is refused unread when its header says that it is too large, else as soon as it is."""
+        claimed = request.headers.get("content-length", "")
+        self._check_size(int(claimed) if claimed.isdecimal() else 0)
         chunks, size = [], 0
         async for chunk in request.stream():
             size += len(chunk)
-            if size > self._max_body_bytes:
-                raise RequestTooLarge(f"The body is larger than {self._max_body_bytes} bytes. Send it in parts.")
+            self._check_size(size)
             chunks.append(chunk)
         return b"".join(chunks)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_body_bytes:
+            raise RequestTooLarge(f"The body is larger than {self._max_body_bytes} bytes. Send it in parts.")
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Embeddings]) -> Embeddings:
+    """Await the work; when the client goes it is cancelled, and what of it still waits will not run."""
+    task, leaving = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        leaving.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _check_dimensions(wanted: int | None, model: ServedModel) -> None:
+    try:
+        vectors.check_dimensions(wanted, model.engine.spec.dimensions)
+    except InputError as error:
+        raise RequestError(str(error), param="dimensions") from error
 
 
 def _describe(model: ServedModel) -> dict[str, object]:
