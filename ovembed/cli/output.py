@@ -75,8 +75,11 @@ def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
 
 def program() -> str:
     """How this person can call us again: by name where that finds us, else by the path they used."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m ovembed"
     found = shutil.which("ovembed")
-    return "ovembed" if found and Path(found).samefile(sys.argv[0]) else sys.argv[0]
+    return "ovembed" if found and called.exists() and called.samefile(found) else sys.argv[0]
 
 
 def stdout_console() -> Console:
