@@ -1,0 +1,561 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import pytest
+
+from ovembed import errors, vectors
+from ovembed.errors import EngineError, OvembedError, TextError, TextTooLong
+from ovembed.local import LocalEmbedder
+from ovembed.remote import RemoteEmbedder
+from ovembed.server.app import PROBLEMS, create_app
+from ovembed.server.batcher import Batcher
+from ovembed.server.models import ServedModel
+from tests.fakes import FakeEngine, make_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+    from concurrent.futures import Future
+
+    from starlette.applications import Starlette
+
+    from ovembed.protocols import Embedder, Tokens, Vectors
+
+PATIENCE_S = 30
+URL = "http://server.example"
+
+
+class InProcess(httpx.BaseTransport):
+    """An application for a synchronous client, as a server runs it: every request on one loop, many at a time."""
+
+    def __init__(self, app: Starlette) -> None:
+        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return asyncio.run_coroutine_threadsafe(self._answer(request), self._loop).result(PATIENCE_S)
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result(PATIENCE_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE_S)
+        self._loop.close()
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        response = await self._transport.handle_async_request(request)
+        content = b"".join([part async for part in response.stream])  # type: ignore[union-attr]
+        return httpx.Response(response.status_code, headers=response.headers, content=content)
+
+
+class WatchedBatcher(Batcher):
+    """Lets a test wait until requests are queued."""
+
+    def __init__(self, engine: FakeEngine, **settings: int) -> None:
+        super().__init__(engine, **settings)
+        self._queued = threading.Semaphore(0)
+
+    def submit(self, token_lists: Sequence[Tokens]) -> Future[Vectors]:
+        future = super().submit(token_lists)
+        self._queued.release()
+        return future
+
+    def wait_for(self, requests: int) -> None:
+        for _ in range(requests):
+            assert self._queued.acquire(timeout=PATIENCE_S)
+
+
+@contextmanager
+def application(
+    models: Mapping[str, FakeEngine], *, max_body_bytes: int = 100_000, **settings: int
+) -> Iterator[tuple[Starlette, list[WatchedBatcher]]]:
+    """The application over these engines, and the batchers in between."""
+    batchers = {name: WatchedBatcher(engine, **settings) for name, engine in models.items()}
+    served = {name: ServedModel(name, engine, batchers[name]) for name, engine in models.items()}
+    try:
+        yield create_app(served, max_body_bytes=max_body_bytes), list(batchers.values())
+    finally:
+        for name, engine in models.items():
+            engine.gate.set()
+            batchers[name].close()
+
+
+@contextmanager
+def serving(engine: FakeEngine, **settings: int) -> Iterator[tuple[httpx.Client, WatchedBatcher]]:
+    """A client of a server with one model, and the model's batcher."""
+    with (
+        application({"org/fake": engine}, **settings) as (app, [batcher]),
+        httpx.Client(transport=InProcess(app), base_url=URL) as client,
+    ):
+        yield client, batcher
+
+
+class Connection:
+    """One request at the level of ASGI, whose client may leave."""
+
+    def __init__(self, *body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self.reads = 0
+        self.status: int | None = None
+        self.left = asyncio.Event()
+        self._body = body
+        self._headers = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+
+    async def request(self, app: Starlette) -> None:
+        scope = {"type": "http", "method": "POST", "path": "/v1/embeddings", "headers": self._headers}
+        await app(scope | {"query_string": b"", "server": ("server.example", 80)}, self._receive, self._send)
+
+    async def _receive(self) -> dict[str, Any]:
+        self.reads += 1
+        if self.reads <= len(self._body):
+            return {
+                "type": "http.request",
+                "body": self._body[self.reads - 1],
+                "more_body": self.reads < len(self._body),
+            }
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        self.status = message.get("status", self.status)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def client(engine: FakeEngine) -> Iterator[httpx.Client]:
+    with serving(engine) as (client, _):
+        yield client
+
+
+def embed(client: httpx.Client, text_input: Any, **fields: Any) -> httpx.Response:
+    return client.post("/v1/embeddings", json={"input": text_input} | fields)
+
+
+def rows_of(response: httpx.Response) -> Vectors:
+    assert response.status_code == 200, response.text
+    data = response.json()["data"]
+    assert [item["index"] for item in data] == list(range(len(data)))
+    assert {item["object"] for item in data} == {"embedding"}
+    return np.array([item["embedding"] for item in data], dtype=np.float32)
+
+
+def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
+    """OpenAI's error object, of exactly its four fields."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert set(response.json()) == {"error"}
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    assert "\n" not in error["message"]
+    return error  # type: ignore[no-any-return]
+
+
+def expected(engine: FakeEngine, *texts: str) -> Vectors:
+    return np.stack([engine.row(tokens) for tokens in engine.tokenize(texts)])
+
+
+@pytest.mark.parametrize(
+    ("text_input", "token_lists"),
+    [
+        ("ab", [[1, 97, 98, 2]]),
+        (["ab", "c"], [[1, 97, 98, 2], [1, 99, 2]]),
+        ([7, 8, 9], [[7, 8, 9]]),
+        ([[7, 8, 9], [5]], [[7, 8, 9], [5]]),
+    ],
+    ids=["text", "texts", "ids", "lists of ids"],
+)
+def test_each_kind_of_input(
+    client: httpx.Client, engine: FakeEngine, text_input: Any, token_lists: list[list[int]]
+) -> None:
+    response = embed(client, text_input, model="org/fake")
+    np.testing.assert_array_equal(rows_of(response), np.stack([engine.row(tokens) for tokens in token_lists]))
+    total = sum(map(len, token_lists))
+    reply = response.json()
+    assert (reply["object"], reply["model"]) == ("list", "org/fake")
+    assert reply["usage"] == {"prompt_tokens": total, "total_tokens": total}
+    assert reply["ovembed"] == {
+        "fingerprint": engine.spec.fingerprint,
+        "tokens": [len(tokens) for tokens in token_lists],
+        "truncated": [],
+    }
+
+
+def test_base64_and_float_are_the_same_numbers(client: httpx.Client) -> None:
+    encoded = embed(client, ["a", "b"], encoding_format="base64").json()["data"]
+    decoded = np.stack([np.frombuffer(base64.b64decode(item["embedding"]), dtype="<f4") for item in encoded])
+    np.testing.assert_array_equal(decoded, rows_of(embed(client, ["a", "b"], encoding_format="float")))
+
+
+@pytest.mark.parametrize("route", ["embeddings", "models", "models/org/fake", "models/nothing"])
+def test_v3_answers_as_v1_does(client: httpx.Client, route: str) -> None:
+    if route == "embeddings":
+        v1, v3 = (client.post(f"/{version}/{route}", json={"input": "a"}) for version in ("v1", "v3"))
+    else:
+        v1, v3 = (client.get(f"/{version}/{route}") for version in ("v1", "v3"))
+    assert (v1.status_code, v1.json()) == (v3.status_code, v3.json())
+
+
+def test_dimensions_cut_and_normalize_again(client: httpx.Client, engine: FakeEngine) -> None:
+    rows = rows_of(embed(client, ["a", "b"], dimensions=3))
+    np.testing.assert_array_equal(rows, vectors.cut(expected(engine, "a", "b"), 3))
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-6)
+
+
+def test_more_dimensions_than_the_model_has_are_refused_before_any_work(
+    client: httpx.Client, engine: FakeEngine
+) -> None:
+    assert error_of(embed(client, "a", dimensions=9), 400)["param"] == "dimensions"
+    assert engine.batches == []
+
+
+def test_the_only_model_need_not_be_named(client: httpx.Client) -> None:
+    assert embed(client, "a").json()["model"] == "org/fake"
+
+
+def test_one_of_several_models_must_be_named() -> None:
+    engines = {"one": FakeEngine(), "other": FakeEngine(make_spec(dimensions=4))}
+    with application(engines) as (app, _), httpx.Client(transport=InProcess(app), base_url=URL) as client:
+        error = error_of(embed(client, "a"), 400)
+        assert error["param"] == "model"
+        assert "one, other" in error["message"]
+        assert rows_of(embed(client, "a", model="other")).shape == (1, 4)
+
+
+def test_a_model_that_is_not_here_is_404_and_the_message_lists_those_that_are(client: httpx.Client) -> None:
+    error = error_of(embed(client, "a", model="e5"), 404)
+    assert (error["code"], error["param"], error["type"]) == ("model_not_found", "model", "invalid_request_error")
+    assert "'e5'" in error["message"]
+    assert "org/fake" in error["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[1]", b'"text"', b"null", b'{"input": NaN}', b"[" * 5000])
+def test_a_body_that_is_no_json_object_is_400(client: httpx.Client, body: bytes) -> None:
+    error = error_of(client.post("/v1/embeddings", content=body), 400)
+    assert error["type"] == "invalid_request_error"
+    assert "body" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({}, "input"),
+        ({"input": None}, "input"),
+        ({"input": {}}, "input"),
+        ({"input": []}, "input"),
+        ({"input": ["a", 1]}, "input"),
+        ({"input": [1.5]}, "input"),
+        ({"input": [True]}, "input"),
+        ({"input": ""}, "input[0]"),
+        ({"input": ["a", ""]}, "input[1]"),
+        ({"input": [[]]}, "input[0]"),
+        ({"input": "a", "model": 1}, "model"),
+        ({"input": "a", "encoding_format": "int8"}, "encoding_format"),
+        ({"input": "a", "dimensions": 0}, "dimensions"),
+        ({"input": "a", "dimensions": "8"}, "dimensions"),
+        ({"input": "a", "truncate": "yes"}, "truncate"),
+    ],
+)
+def test_the_field_at_fault_is_named_and_nothing_runs(
+    client: httpx.Client, engine: FakeEngine, fields: dict[str, Any], param: str
+) -> None:
+    assert error_of(client.post("/v1/embeddings", json=fields), 400)["param"] == param
+    assert engine.batches == []
+
+
+@pytest.mark.parametrize("foreign", [256, -1, 2**63])
+def test_ids_of_another_tokenizer_are_400_with_the_way_out_for_langchain(client: httpx.Client, foreign: int) -> None:
+    error = error_of(embed(client, [[1, 2], [3, foreign]]), 400)
+    assert error["param"] == "input[1]"
+    assert "check_embedding_ctx_length=False" in error["message"]
+
+
+@pytest.mark.parametrize("text_input", [["a", "x" * 15], [[1], [5] * 17]], ids=["text", "ids"])
+def test_an_input_that_is_too_long_is_400_with_openai_s_code(client: httpx.Client, text_input: Any) -> None:
+    error = error_of(embed(client, text_input), 400)
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "input[1]")
+    assert "17 tokens" in error["message"]
+    assert "takes 16" in error["message"]
+
+
+def test_truncate_cuts_and_tells_which(client: httpx.Client, engine: FakeEngine) -> None:
+    response = embed(client, ["a", "x" * 99], truncate=True)
+    np.testing.assert_array_equal(rows_of(response), expected(engine, "a", "x" * 14))
+    assert response.json()["ovembed"] == {
+        "fingerprint": engine.spec.fingerprint,
+        "tokens": [3, 16],
+        "truncated": [1],
+    }
+
+
+def test_a_long_input_is_tokenized_beside_the_loop_with_the_same_result(
+    client: httpx.Client, engine: FakeEngine
+) -> None:
+    texts = [f"text {number}" for number in range(400)]
+    np.testing.assert_array_equal(rows_of(embed(client, texts)), expected(engine, *texts))
+    assert error_of(embed(client, [*texts, ""]), 400)["param"] == "input[400]"
+
+
+def test_a_body_above_the_limit_is_413(engine: FakeEngine) -> None:
+    with serving(engine, max_body_bytes=1_000) as (client, _):
+        error = error_of(embed(client, "x" * 2_000), 413)
+        assert error["code"] == "request_too_large"
+        assert "1000 bytes" in error["message"]
+        rows_of(embed(client, "a"))
+
+
+def test_reading_stops_where_a_body_without_a_size_gets_too_large() -> None:
+    connection = Connection(*[b"x" * 100] * 50)
+    asyncio.run(connection.request(create_app({}, max_body_bytes=1_000)))
+    assert connection.status == 413
+    assert connection.reads == 11
+
+
+def test_a_body_of_exactly_the_limit_is_read() -> None:
+    body = json.dumps({"input": "abc"}).encode()
+    with serving(FakeEngine(), max_body_bytes=len(body)) as (client, _):
+        rows_of(client.post("/v1/embeddings", content=body))
+        error_of(client.post("/v1/embeddings", content=body + b" "), 413)
+
+
+def test_a_body_too_large_by_its_header_is_refused_unread() -> None:
+    app = create_app({}, max_body_bytes=1_000)
+    connection = Connection(b"x" * 1001, headers={"content-length": "1001"})
+    asyncio.run(connection.request(app))
+    assert connection.status == 413
+    assert connection.reads == 0
+
+
+def test_a_full_queue_is_429_with_a_time_to_come_back(engine: FakeEngine) -> None:
+    engine.gate.clear()
+    with serving(engine, max_queued_tokens=10) as (client, batcher), ThreadPoolExecutor(2) as callers:
+        running = callers.submit(embed, client, "a")
+        assert engine.started.wait(PATIENCE_S)
+        waiting = callers.submit(embed, client, "1234567")
+        batcher.wait_for(requests=2)
+        response = embed(client, "b")
+        assert error_of(response, 429)["type"] == "rate_limit_error"
+        assert int(response.headers["Retry-After"]) >= 1
+        engine.gate.set()
+        rows_of(running.result(PATIENCE_S))
+        rows_of(waiting.result(PATIENCE_S))
+        rows_of(embed(client, "b"))
+
+
+def test_a_request_above_the_queue_s_bound_is_413(engine: FakeEngine) -> None:
+    with serving(engine, max_queued_tokens=10) as (client, _):
+        assert error_of(embed(client, ["abcd", "abcd"]), 413)["code"] == "request_too_large"
+        rows_of(embed(client, "abcd"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [(EngineError("inference failed"), "engine_error"), (RuntimeError("secret"), None)]
+)
+def test_a_fault_is_500_and_the_next_request_is_fine(
+    client: httpx.Client, engine: FakeEngine, fault: Exception, code: str | None
+) -> None:
+    engine.fault = fault
+    error = error_of(embed(client, "a"), 500)
+    assert (error["type"], error["code"]) == ("server_error", code)
+    assert "secret" not in error["message"]
+    engine.fault = None
+    rows_of(embed(client, "a"))
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/chat/completions", "/v2/models/org/fake", "/docs"])
+def test_a_route_that_is_not_here_is_404_with_its_name(client: httpx.Client, path: str) -> None:
+    assert path in error_of(client.get(path), 404)["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("GET", "/v1/embeddings", "POST"), ("DELETE", "/v3/embeddings", "POST"), ("POST", "/v1/models", "GET")],
+)
+def test_a_wrong_method_is_405_and_tells_the_right_one(
+    client: httpx.Client, method: str, path: str, allowed: str
+) -> None:
+    response = client.request(method, path)
+    error_of(response, 405)
+    assert allowed in response.headers["Allow"]
+
+
+def test_models_are_listed_with_what_their_vectors_are(client: httpx.Client, engine: FakeEngine) -> None:
+    entry = {
+        "id": "org/fake",
+        "object": "model",
+        "created": 0,
+        "owned_by": "ovembed",
+        "fingerprint": engine.spec.fingerprint,
+        "dimensions": 8,
+        "max_tokens": 16,
+    }
+    assert client.get("/v1/models").json() == {"object": "list", "data": [entry]}
+    assert client.get("/v1/models/org/fake").json() == entry
+    assert client.get("/v1/models/org%2Ffake").json() == entry
+    assert error_of(client.get("/v1/models/org"), 404)["code"] == "model_not_found"
+
+
+def test_health_routes(client: httpx.Client) -> None:
+    assert client.get("/health").json() == {"status": "ok", "models": ["org/fake"]}
+    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/org/fake/ready", "/v2/models/org%2Ffake/ready"):
+        response = client.get(path)
+        assert (response.status_code, response.content) == (200, b"")
+    error_of(client.get("/v2/models/fake/ready"), 404)
+
+
+def all_errors(kind: type[OvembedError] = OvembedError) -> list[type[OvembedError]]:
+    return [kind, *(each for child in kind.__subclasses__() for each in all_errors(child))]
+
+
+STATUS = {
+    errors.TextTooLong: 400,
+    errors.TextError: 400,
+    errors.RequestError: 400,
+    errors.InputError: 400,
+    errors.RequestTooLarge: 413,
+    errors.ModelNotFound: 404,
+    errors.Overloaded: 429,
+}
+
+
+@pytest.mark.parametrize("kind", [*dict.fromkeys(all_errors())], ids=lambda kind: kind.__name__)
+def test_every_error_has_its_status(client: httpx.Client, engine: FakeEngine, kind: type[OvembedError]) -> None:
+    error = kind.__new__(kind)
+    Exception.__init__(error, "what happened")
+    error.position, error.param = 0, None  # type: ignore[attr-defined]
+    engine.fault = error
+    assert error_of(embed(client, "a"), STATUS.get(kind, 500))["message"] == "what happened"
+
+
+def test_the_table_of_problems_names_no_class_twice_in_vain() -> None:
+    for kind, problem in PROBLEMS.items():
+        inherited = next((PROBLEMS[parent] for parent in kind.__mro__[1:] if parent in PROBLEMS), None)
+        assert problem != inherited
+
+
+def test_requests_at_the_same_time_share_batches(engine: FakeEngine) -> None:
+    texts = [f"text {number}" for number in range(10, 30)]
+    engine.gate.clear()
+    with serving(engine) as (client, batcher), ThreadPoolExecutor(len(texts) + 1) as callers:
+        first = callers.submit(embed, client, "a")
+        assert engine.started.wait(PATIENCE_S)
+        replies = [callers.submit(embed, client, text) for text in texts]
+        batcher.wait_for(requests=1 + len(texts))
+        engine.gate.set()
+        rows_of(first.result(PATIENCE_S))
+        for text, reply in zip(texts, replies, strict=True):
+            np.testing.assert_array_equal(rows_of(reply.result(PATIENCE_S)), expected(engine, text))
+    assert sum(len(batch) for batch in engine.batches) == 1 + len(texts)
+    assert len(engine.batches) == 2
+
+
+def test_texts_of_a_client_that_left_do_not_run(engine: FakeEngine) -> None:
+    engine.gate.clear()
+
+    async def scenario(app: Starlette, batcher: WatchedBatcher) -> tuple[Connection, Connection]:
+        staying, leaving = Connection(b'{"input": "stay"}'), Connection(b'{"input": "leave"}')
+        first = asyncio.create_task(staying.request(app))
+        await asyncio.to_thread(engine.started.wait, PATIENCE_S)
+        second = asyncio.create_task(leaving.request(app))
+        await asyncio.to_thread(batcher.wait_for, 2)
+        leaving.left.set()
+        await second
+        engine.gate.set()
+        await first
+        return staying, leaving
+
+    with application({"fake": engine}) as (app, [batcher]):
+        staying, leaving = asyncio.run(scenario(app, batcher))
+    assert (staying.status, leaving.status) == (200, 499)
+    assert engine.batches == [engine.tokenize(["stay"])]
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(engine: FakeEngine) -> None:
+    connection = Connection()
+    connection.left.set()
+    with application({"fake": engine}) as (app, _):
+        asyncio.run(connection.request(app))
+    assert connection.status == 499
+    assert engine.batches == []
+
+
+@pytest.fixture(params=["local", "remote"])
+def embedder(request: pytest.FixtureRequest, engine: FakeEngine) -> Iterator[Embedder]:
+    """Every home of the Embedder interface, over the same engine."""
+    if request.param == "local":
+        with LocalEmbedder(engine, "org/fake") as local:
+            yield local
+    else:
+        with serving(engine) as (client, _), RemoteEmbedder(URL, client=client) as remote:
+            yield remote
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["one"],
+        ["long enough text", "b", "middling"],
+        ["same", "other", "same"],
+        ["Grüße", "日本語", "🚂", "a\u0301", "\x00\n\t"],
+        [f"text {number}" for number in range(700)],
+    ],
+    ids=["one", "mixed lengths", "duplicates", "unicode", "many"],
+)
+def test_every_embedder_gives_the_engine_s_rows(embedder: Embedder, engine: FakeEngine, texts: list[str]) -> None:
+    result = embedder.embed(texts, truncate=True)
+    cut = [tokens if len(tokens) <= 16 else [*tokens[:15], 2] for tokens in engine.tokenize(texts)]
+    np.testing.assert_array_equal(result.vectors, np.stack([engine.row(tokens) for tokens in cut]))
+    assert result.vectors.dtype == np.float32
+    assert result.vectors.flags.c_contiguous
+    np.testing.assert_allclose(np.linalg.norm(result.vectors, axis=1), 1.0, atol=1e-6)
+    assert result.tokens == tuple(map(len, cut))
+    assert result.total_tokens == sum(result.tokens)
+    assert (result.model, result.fingerprint) == ("org/fake", engine.spec.fingerprint)
+
+
+def test_every_embedder_gives_no_rows_for_no_texts(embedder: Embedder) -> None:
+    result = embedder.embed([])
+    assert result.vectors.shape[0] == 0
+    assert result.vectors.dtype == np.float32
+    assert (result.tokens, result.total_tokens, result.truncated) == ((), 0, ())
+
+
+@pytest.mark.parametrize("position", [0, 2, 300])
+def test_every_embedder_names_the_text_that_is_too_long(embedder: Embedder, position: int) -> None:
+    texts = ["fine"] * 400
+    texts[position] = "x" * 15
+    with pytest.raises(TextTooLong, match="17 tokens") as caught:
+        embedder.embed(texts)
+    assert caught.value.position == position
+
+
+@pytest.mark.parametrize("text", ["", "\udcff"])
+def test_every_embedder_names_the_text_it_cannot_take(embedder: Embedder, text: str) -> None:
+    with pytest.raises(TextError) as caught:
+        embedder.embed(["fine", text])
+    assert caught.value.position == 1
+
+
+def test_every_embedder_cuts_only_what_is_too_long_and_tells_it(embedder: Embedder, engine: FakeEngine) -> None:
+    result = embedder.embed(["fits", "x" * 14, "x" * 15], truncate=True)
+    assert result.truncated == (2,)
+    np.testing.assert_array_equal(result.vectors[2], result.vectors[1])
+
+
+def test_every_embedder_may_be_shared_between_threads(embedder: Embedder, engine: FakeEngine) -> None:
+    lists = [[f"{caller} {number}" for number in range(caller + 1)] for caller in range(8)]
+    with ThreadPoolExecutor(len(lists)) as callers:
+        for texts, result in zip(lists, callers.map(embedder.embed, lists), strict=True):
+            np.testing.assert_array_equal(result.vectors, expected(engine, *texts))
