@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,16 +42,19 @@ def serve(
     from ovembed.engine import EngineSettings, default_cache_dir
     from ovembed.errors import ModelNotFound
     from ovembed.repository import ModelRepository
+    from ovembed.repository.files import replace_file
     from ovembed.server.run import ServeSettings
     from ovembed.server.run import serve as run_server
 
     models = ModelRepository(repository, config)
-    entries = [models.get(name) for name in model] if model else models.models()
+    entries = [models.get(name) for name in dict.fromkeys(model)] if model else models.models()
     if not entries:
         raise ModelNotFound(f"{repository}/ holds no model. Export one first: ovembed export SOURCE")
     engine = EngineSettings(streams, threads, inference_precision, default_cache_dir())
     settings = ServeSettings(host, port, max_batch_tokens, max_queued_tokens, max_body_bytes, grace, engine)
     talk = Talk(quiet=quiet)
+    if url_file is not None:
+        _forget_old_url(url_file)
 
     def announce(url: str) -> None:
         used_streams, used_threads = engine.resolve()
@@ -59,9 +66,8 @@ def serve(
             )
         talk.say(f"Serving on {url} ({used_streams} streams on {used_threads} threads). Stop with Ctrl-C.", "bold")
         if url_file is not None:
-            from ovembed.repository.files import replace_file
-
-            replace_file(url_file, url + "\n")
+            with _writing(url_file):
+                replace_file(url_file, url + "\n")
 
     with talk.console.status("Loading …") as loading:
 
@@ -71,3 +77,21 @@ def serve(
 
         run_server(entries, settings, on_ready=ready)
     talk.say("Stopped.")
+
+
+def _forget_old_url(url_file: Path) -> None:
+    """Whoever waits for the file must not find the one of an earlier server."""
+    with _writing(url_file):
+        if not url_file.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        url_file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _writing(url_file: Path) -> Iterator[None]:
+    from ovembed.errors import InputError
+
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{url_file} cannot be written ({error.strerror}). Check --url-file.") from error

@@ -62,11 +62,11 @@ def check_health(url: str, *, model: str | None = None, api_key: str | None = No
         live = probe.route("live", "/v2/health/live")
         if live.ok is False:
             return HealthReport(url, (live,))
-        checks = [live, probe.route("ready", "/v2/health/ready")]
+        ready = probe.route("ready", "/v2/health/ready")
         names, listed = probe.models(model)
-        checks.append(listed)
+        checks = [live, ready, listed]
         for name in names:
-            checks.append(probe.route(f"model {name}", f"/v2/models/{quote(name, safe='')}/ready"))
+            checks.append(probe.model_ready(name, offered=ready.ok is not None))
             checks.append(probe.embedding(name))
         return HealthReport(url, tuple(checks))
 
@@ -103,23 +103,37 @@ class _Probe:
     def route(self, name: str, path: str) -> Check:
         """A route of the KServe v2 protocol that answers with a status alone."""
         try:
-            with remote.translated(self._root):
-                status = self._client.get(self._root + path).status_code
+            status = self._status(path)
         except EndpointError as error:
             return Check(name, ok=False, detail=str(error))
-        if status in _NOT_OFFERED and not name.startswith("model "):
+        if status in _NOT_OFFERED:
             return Check(name, ok=None, detail="not offered by this server")
         return Check(name, ok=status == httpx.codes.OK, detail=f"HTTP {status}")
 
+    def model_ready(self, model: str, *, offered: bool) -> Check:
+        """Where the server has such routes at all, one that is missing means that the model is."""
+        name = f"model {model}"
+        if not offered:
+            return Check(name, ok=None, detail="not offered by this server")
+        try:
+            status = self._status(f"/v2/models/{quote(model, safe='')}/ready")
+        except EndpointError as error:
+            return Check(name, ok=False, detail=str(error))
+        return Check(name, ok=status == httpx.codes.OK, detail=f"HTTP {status}")
+
     def models(self, wanted: str | None) -> tuple[list[str], Check]:
+        """The models to check, out of those that the server lists."""
         try:
             with remote.translated(self._base):
                 response = self._client.get(f"{self._base}/models")
-            names = [str(item["id"]) for item in orjson.loads(response.content)["data"]]
         except EndpointError as error:
             return [], Check("models", ok=False, detail=str(error))
+        if response.is_error and response.status_code not in _NOT_OFFERED:
+            return [], Check("models", ok=False, detail=f"HTTP {response.status_code}")
+        try:
+            names = [str(item["id"]) for item in orjson.loads(response.content)["data"]]
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            return ([wanted] if wanted else []), Check("models", ok=None, detail="not listed by this server")
+            return _unlisted(wanted)
         if wanted is not None and wanted not in names:
             return [], Check("models", ok=False, detail=f"'{wanted}' is not among {', '.join(names) or 'none'}")
         return ([wanted] if wanted else names), Check("models", ok=bool(names), detail=", ".join(names) or "none")
@@ -136,3 +150,14 @@ class _Probe:
         if not length > 0:
             return Check(name, ok=False, detail=f"a vector of length {length}")
         return Check(name, ok=True, detail=f"{result.vectors.shape[1]} dimensions, {took_ms:.0f} ms")
+
+    def _status(self, path: str) -> int:
+        with remote.translated(self._root):
+            return self._client.get(self._root + path).status_code
+
+
+def _unlisted(wanted: str | None) -> tuple[list[str], Check]:
+    """A server that embeds nothing has not been shown to work, so then the model must be named."""
+    if wanted is None:
+        return [], Check("models", ok=False, detail="not listed by this server; name one with --model")
+    return [wanted], Check("models", ok=None, detail="not listed by this server")
