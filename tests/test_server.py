@@ -482,6 +482,21 @@ def test_texts_of_a_client_that_left_do_not_run(engine: FakeEngine) -> None:
     assert engine.batches == [engine.tokenize(["stay"])]
 
 
+def test_a_request_cut_off_by_the_end_of_the_server_is_told_so(engine: FakeEngine) -> None:
+    engine.gate.clear()
+
+    async def scenario(app: Starlette, batcher: WatchedBatcher) -> Connection:
+        connection = Connection(b'{"input": "a"}')
+        request = asyncio.create_task(connection.request(app))
+        await asyncio.to_thread(batcher.wait_for, 1)
+        request.cancel()
+        await request
+        return connection
+
+    with application({"fake": engine}) as (app, [batcher]):
+        assert asyncio.run(scenario(app, batcher)).status == 429
+
+
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(engine: FakeEngine) -> None:
     connection = Connection()
     connection.left.set()

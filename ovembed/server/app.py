@@ -145,6 +145,8 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, Embedding
         if not task.done():
             raise ClientDisconnect
         return task.result()
+    except asyncio.CancelledError as error:  # the time for requests to end is over
+        raise Overloaded("The server is shutting down.") from error
     finally:
         task.cancel()
         leaving.cancel()

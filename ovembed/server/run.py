@@ -50,12 +50,18 @@ def serve(
     """
     models = {entry.name: _load(entry, settings) for entry in entries}
     try:
-        with _bound(settings.host, settings.port) as listener, _signals_ignored_afterwards():
+        with _bound(settings.host, settings.port) as listener:
             app = create_app(models, max_body_bytes=settings.max_body_bytes)
             config = uvicorn.Config(
-                app, log_level="warning", access_log=False, timeout_graceful_shutdown=settings.grace_s
+                app,
+                lifespan="off",
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=settings.grace_s,
             )
-            _Server(config, lambda: on_ready(_url(listener))).run(sockets=[listener])
+            server = _Server(config, lambda: on_ready(_url(listener)))
+            with _stopped_by_signals(server):
+                server.run(sockets=[listener])
     finally:
         for model in models.values():
             model.batcher.close()
@@ -115,16 +121,13 @@ def _url(listener: socket.socket) -> str:
 
 
 @contextlib.contextmanager
-def _signals_ignored_afterwards() -> Iterator[None]:
-    """uvicorn raises the signal that stopped it once more for whoever listened before; being told to stop is
-    how a server ends well, so nobody does.
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """uvicorn listens to signals only while its loop runs, and raises the one that stopped it once more
+    afterwards. Being told to stop is how a server ends well: before, it must not be missed; after, it is no error.
     """
-    previous = {number: signal.signal(number, _do_nothing) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _do_nothing(_number: int, _frame: object) -> None: ...
