@@ -175,7 +175,7 @@ def _full_disk_told(folder: Path) -> Iterator[None]:
     """OpenVINO does not say when a disk is full, it leaves a short file: look at the disk when a step failed."""
     try:
         yield
-    except (OSError, ExportError, EngineError) as error:
+    except (OSError, RuntimeError, ExportError, EngineError) as error:
         full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
         if full or shutil.disk_usage(folder).free < _SPACE_LEFT_WHEN_FULL:
             raise ExportError(
@@ -184,4 +184,4 @@ def _full_disk_told(folder: Path) -> Iterator[None]:
             ) from error
         if isinstance(error, OvembedError):
             raise
-        raise ExportError(f"The export failed: {error}") from error
+        raise ExportError(f"The export failed: {convert.in_one_line(error)}") from error

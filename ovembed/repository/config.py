@@ -42,7 +42,7 @@ def read(path: Path) -> ServingConfig:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         graphs = {str(entry["name"]): dict(entry) for entry in content.pop("mediapipe_config_list", [])}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ServingConfig({}, {})
     except OSError as error:
         raise RepositoryError(f"{path} cannot be read: {error.strerror}.") from error

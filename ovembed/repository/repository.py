@@ -112,8 +112,7 @@ class ModelRepository:
                 self._recover()
                 workplace = staging / secrets.token_hex(6)
                 workplace.mkdir()
-                lock = FileLock(workplace / "lock")
-                lock.acquire()
+                lock = self._lock_of(workplace)
         try:
             staged = StagedModel(workplace / "model", workplace / "scratch")
             with writing(self.folder):
@@ -134,7 +133,11 @@ class ModelRepository:
             self._move_into_place(staged.folder, target)
             # Symbolic links resolved first: OVMS follows them before it goes up a "..".
             base_path = os.path.relpath(self.folder.resolve() / name, self.config_path.parent.resolve())
-            config.write(self.config_path, serving.with_graph(name, base_path))
+            try:
+                config.write(self.config_path, serving.with_graph(name, base_path))
+            except BaseException:
+                self._take_back(staged.folder, target)
+                raise
         return model.read(target)
 
     def _move_into_place(self, staged: Path, target: Path) -> None:
@@ -148,9 +151,26 @@ class ModelRepository:
             target.rename(aside)
             staged.rename(target)
 
+    def _take_back(self, staged: Path, target: Path) -> None:
+        """Undo _move_into_place; a model moved aside is put back when the staged folder is removed."""
+        if staged.exists():
+            swap_folders(staged, target)
+        else:
+            target.rename(staged)
+
     def _lock(self) -> FileLock:
         """Held while the repository changes: one export at a time publishes or cleans up."""
         return FileLock(self.folder / _STAGING / ".lock")
+
+    def _lock_of(self, workplace: Path) -> FileLock:
+        """The sign that somebody works in the folder; where it cannot be made, the folder goes too."""
+        lock = FileLock(workplace / "lock")
+        try:
+            lock.acquire()
+        except BaseException:
+            shutil.rmtree(workplace, ignore_errors=True)
+            raise
+        return lock
 
     def _recover(self) -> None:
         """Put back a model that was moved aside and never replaced; remove folders that nobody works in."""
