@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import tempfile
 import time
@@ -98,6 +99,8 @@ def measure(material: Material) -> Iterator[Figure]:
     yield Figure(f"the default against the best ({best})", ratio(default.name, best), unit="x", at_least=0.95)
     yield Figure("padded tokens / real tokens", _padded(lengths, DEFAULT_BATCH_TOKENS) / total, unit="x")
     yield Figure("the ceiling", medians[ceiling] / 1000, ".1f", "k tok/s")
+    restlessness = float(speeds[ceiling].max() / speeds[ceiling].min())
+    yield Figure("the ceiling's fastest round / slowest (the machine was busy if >> 1)", restlessness, unit="x")
 
 
 def _repeated(engine: OpenVINOEngine, pool: ThreadPoolExecutor, count: int, length: int, tokens: int) -> Contestant:
@@ -116,9 +119,12 @@ def _same_model(material: Material, folder: Path) -> Path:
 
 
 def _speeds(contestants: Sequence[Contestant]) -> dict[str, np.ndarray]:
-    """Each contestant's speed in every round, after one round that warms up."""
-    rounds = [[contestant.speed() for contestant in contestants] for _ in range(ROUNDS + 1)]
-    return dict(zip((contestant.name for contestant in contestants), np.array(rounds[1:]).T, strict=True))
+    """Each contestant's speed in every round, in an order that changes, after one run that warms up."""
+    for contestant in contestants:
+        contestant.work()
+    chance = random.Random(7)
+    rounds = [{one.name: one.speed() for one in chance.sample(contestants, len(contestants))} for _ in range(ROUNDS)]
+    return {one.name: np.array([speeds[one.name] for speeds in rounds]) for one in contestants}
 
 
 def _padded(lengths: Sequence[int], max_batch_tokens: int) -> int:

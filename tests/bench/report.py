@@ -35,4 +35,4 @@ class Figure:
             goal = f">= {self.at_least:{self.form}}"
         elif self.at_most is not None:
             goal = f"<= {self.at_most:{self.form}}"
-        return f"  {self.what:<62} {self.value:>9{self.form}} {self.unit:<9} {goal:<10} {self.verdict}".rstrip()
+        return f"  {self.what:<68} {self.value:>9{self.form}} {self.unit:<9} {goal:<10} {self.verdict}".rstrip()
