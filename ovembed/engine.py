@@ -27,9 +27,13 @@ if TYPE_CHECKING:
     from ovembed.repository import ModelEntry
     from ovembed.spec import ModelSpec, Pooling
 
-# Kernels that OpenVINO keeps for shapes it has met, for each stream. Unbounded, memory grows with every new
-# shape; at this number no throughput is lost (tests/bench/memory.py).
+# Kernels that OpenVINO keeps for shapes it has met. Unbounded, memory grows with every new shape
+# (tests/bench/memory.py).
 _KERNEL_CACHE_CAPACITY = 64
+
+# Activations that meet int8 weights are quantized in groups of so many values. OpenVINO's own 32 is about 9 %
+# slower; at 128 the mean cosine to the source falls below 0.999 (MiniLM, 3,000 sentences).
+_ACTIVATION_GROUP_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,7 @@ def _compile(model: ov.Model, settings: EngineSettings) -> ov.CompiledModel:
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": streams,
         "CPU_RUNTIME_CACHE_CAPACITY": _KERNEL_CACHE_CAPACITY,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": _ACTIVATION_GROUP_SIZE,
     }
     if settings.cache_dir is not None and _can_write(settings.cache_dir):
         properties["CACHE_DIR"] = str(settings.cache_dir)
