@@ -9,6 +9,7 @@ with open_embedder("models/my-model") as embedder:
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from ovembed.targets import open_embedder
 
 __version__ = "0.1.0"
+
+# `import openvino` reports itself to an analytics service unless this package of its is missing. We phone no home.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes its import fail
 
 # Loaded when first asked for, so that importing ovembed costs nothing.
 _HOMES = {

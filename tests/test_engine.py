@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from ovembed.engine import EngineSettings, OpenVINOEngine
+from ovembed.errors import EngineError
+from ovembed.repository import read_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ovembed import ModelRepository
+
+
+def rewrite_weights(folder: Path, factor: float) -> None:
+    """Scale every weight of the IR; what else lies in the file (axes, shapes: tiny as float32) is left alone."""
+    content = bytearray((folder / "openvino_model.bin").read_bytes())
+    values = np.frombuffer(content, dtype=np.float32, count=len(content) // 4)
+    values[(np.abs(values) > 1e-6) & (np.abs(values) < 10)] *= factor
+    (folder / "openvino_model.bin").write_bytes(content)
+
+
+TEXTS = ["the cat", "a dog in the old house by the river", "x"]
+
+
+@pytest.fixture(scope="module")
+def engine(repository: ModelRepository) -> OpenVINOEngine:
+    return OpenVINOEngine.load(repository.get("tiny"))
+
+
+def test_rows_are_unit_float32_in_the_order_of_the_batch(engine: OpenVINOEngine) -> None:
+    tokens = engine.tokenize(TEXTS)
+    rows = engine.run(tokens)
+    assert rows.dtype == np.float32
+    assert rows.shape == (3, engine.spec.dimensions)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(engine.run(tokens[::-1]), rows[::-1], atol=1e-6)
+
+
+def test_texts_are_never_cut_or_padded_by_the_tokenizer(engine: OpenVINOEngine) -> None:
+    assert [len(tokens) for tokens in engine.tokenize(["cat " * 1000, "cat"])] == [1002, 3]
+
+
+def test_the_closing_tokens_are_those_that_end_every_text(engine: OpenVINOEngine) -> None:
+    ends = {tuple(tokens[-engine.closing_tokens :]) for tokens in engine.tokenize(TEXTS)}
+    assert engine.closing_tokens == 1
+    assert len(ends) == 1
+
+
+def test_token_ids_beyond_the_vocabulary_do_not_exist(engine: OpenVINOEngine) -> None:
+    assert max(max(tokens) for tokens in engine.tokenize(TEXTS)) < engine.vocabulary_size
+
+
+def test_threads_may_share_an_engine(engine: OpenVINOEngine) -> None:
+    tokens = engine.tokenize(TEXTS)
+    alone = engine.run(tokens)
+    results: list[np.ndarray] = []
+    threads = [threading.Thread(target=lambda: results.append(engine.run(tokens))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 8
+    for rows in results:
+        np.testing.assert_allclose(rows, alone, atol=1e-6)
+
+
+def test_a_row_that_is_not_finite_never_leaves(repository: ModelRepository, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(repository.get("tiny").folder, folder)
+    rewrite_weights(folder, np.nan)
+    broken = OpenVINOEngine.load(read_model(folder))
+    with pytest.raises(EngineError, match="not finite"):
+        broken.run(broken.tokenize(["the cat"]))
+
+
+@pytest.mark.parametrize("name", ["openvino_model.xml", "openvino_model.bin", "tokenizer.json"])
+def test_a_damaged_file_is_named(repository: ModelRepository, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(repository.get("tiny").folder, folder)
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(EngineError, match=r"openvino_model\.xml|tokenizer\.json"):
+        OpenVINOEngine.load(read_model(folder))
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(repository: ModelRepository, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = EngineSettings(cache_dir=tmp_path / "file" / "cache")
+    engine = OpenVINOEngine.load(repository.get("tiny"), settings)
+    assert engine.run(engine.tokenize(["the cat"])).shape == (1, engine.spec.dimensions)
+
+
+def test_a_changed_model_is_not_taken_from_the_cache(repository: ModelRepository, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(repository.get("tiny").folder, folder)
+    settings = EngineSettings(cache_dir=tmp_path / "cache")
+    entry = read_model(folder)
+    before = OpenVINOEngine.load(entry, settings)
+    rows = before.run(before.tokenize(TEXTS))
+    rewrite_weights(folder, 1.1)
+    after = OpenVINOEngine.load(entry, settings)
+    assert np.abs(after.run(after.tokenize(TEXTS)) - rows).max() > 1e-3
+
+
+def test_normalization_can_be_left_out(repository: ModelRepository) -> None:
+    entry = repository.get("tiny")
+    raw = OpenVINOEngine.load(replace(entry, spec=replace(entry.spec, normalize=False)))
+    assert not np.allclose(np.linalg.norm(raw.run(raw.tokenize(TEXTS)), axis=1), 1, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"), [(EngineSettings(3, 5), (3, 5)), (EngineSettings(threads=32), (8, 32))]
+)
+def test_streams_and_threads_as_set_or_by_cores(settings: EngineSettings, expected: tuple[int, int]) -> None:
+    assert settings.resolve() == expected
