@@ -461,6 +461,13 @@ repository.publish(staged, "org/a", overwrite=True)
 """
 
 
+DIE_BEFORE_THE_CONFIG = """\
+write_model(make_entry(staged.folder, "org/new"))
+module.config.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+repository.publish(staged, "org/new", overwrite=False)
+"""
+
+
 class TestStaging:
     def test_a_failed_export_leaves_the_repository_as_it_was(self, repository: ModelRepository) -> None:
         publish(repository, "a")
@@ -510,6 +517,19 @@ class TestStaging:
         with repository.stage():
             assert weights_of(repository, "org/a") == "old"
         assert workplaces(repository.folder) == []
+
+    def test_a_new_model_that_a_killed_export_did_not_list_goes_again(self, repository: ModelRepository) -> None:
+        publish(repository, "a")
+        before = files_of(repository.folder)
+        with export_process(repository.folder, DIE_BEFORE_THE_CONFIG) as export:
+            assert export.wait(timeout=60) == -signal.SIGKILL
+        assert (repository.folder / "org" / "new").is_dir()
+        repository.clean_up()
+        assert files_of(repository.folder) == before
+        assert workplaces(repository.folder) == []
+        publish(repository, "org/new")
+        repository.clean_up()
+        assert repository.names() == ["a", "org/new"]
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(5, "Input/output error")], ids=["Ctrl-C", "disk"])
     def test_a_model_moved_aside_by_a_failing_export_comes_back(

@@ -65,6 +65,7 @@ def export_model(
     on_step("Looking for the model")
     source = hub.find_source(request.source, revision=request.revision)
     name = request.name or source.name
+    repository.clean_up()
     repository.check_name(name, overwrite=request.overwrite)
     recipe = hub.read_recipe(source.folder, pooling=request.pooling)
     spec, decisions = _decide(request, source, recipe)

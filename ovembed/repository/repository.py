@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from ovembed.errors import InputError, ModelNotFound
+from ovembed.errors import InputError, ModelNotFound, RepositoryError
 from ovembed.repository import config, model
 from ovembed.repository.files import swap_folders, writing
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG_NAME = "config_embeddings.json"
 _STAGING = ".staging"
+_MODEL = "model"
+_NEW = "new.name"
 _REPLACED = "replaced"
 _NAME_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -98,6 +100,12 @@ class ModelRepository:
         if not overwrite:
             raise InputError(f"{target} exists already. Replace it with --overwrite, or choose another --name.")
 
+    def clean_up(self) -> None:
+        """Undo and remove what killed exports left behind."""
+        if (self.folder / _STAGING).is_dir():
+            with writing(self.folder), self._lock():
+                self._recover()
+
     @contextlib.contextmanager
     def stage(self) -> Iterator[StagedModel]:
         """A fresh hidden folder, removed in the end unless it was published.
@@ -114,7 +122,7 @@ class ModelRepository:
                 workplace.mkdir()
                 lock = self._lock_of(workplace)
         try:
-            staged = StagedModel(workplace / "model", workplace / "scratch")
+            staged = StagedModel(workplace / _MODEL, workplace / "scratch")
             with writing(self.folder):
                 staged.folder.mkdir()
                 staged.scratch.mkdir()
@@ -143,6 +151,9 @@ class ModelRepository:
     def _move_into_place(self, staged: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
+            # Broken off before the config file names it, the note lets it be removed again (see _put_back).
+            note = f"{target.relative_to(self.folder).as_posix()}\n{self.config_path.resolve()}"
+            (staged.parent / _NEW).write_text(note, encoding="utf-8")
             staged.rename(target)
         elif not swap_folders(staged, target):
             # Broken off between these two renames, the note brings the old model back (see _put_back).
@@ -187,6 +198,13 @@ class ModelRepository:
             lock.release()
 
     def _put_back(self, workplace: Path) -> None:
+        """Undo what a broken-off publish left: a new model that nobody serves, an old one moved aside."""
+        new = workplace / _NEW
+        if new.exists() and not (workplace / _MODEL).exists():
+            name, config_path = new.read_text(encoding="utf-8").split("\n")
+            with contextlib.suppress(OSError, RepositoryError):
+                if name not in config.read(Path(config_path)).graphs:
+                    (self.folder / name).rename(workplace / _MODEL)
         aside = workplace / _REPLACED
         if aside.is_dir():
             target = self.folder / aside.with_suffix(".name").read_text(encoding="utf-8")
