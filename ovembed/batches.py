@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# Padded tokens of a batch: from 256 to 1,024 speed is alike, at 2,048 it falls (tests/bench/inprocess.py).
+DEFAULT_BATCH_TOKENS = 512
+
 
 def plan(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
     """Group positions so that longest times count stays within the budget; a text above it runs alone.

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ovembed import admission, batches
+from ovembed.batches import DEFAULT_BATCH_TOKENS
 from ovembed.protocols import Embedder, Embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ovembed.protocols import Engine
-
-DEFAULT_BATCH_TOKENS = 512
 
 
 class LocalEmbedder(Embedder):

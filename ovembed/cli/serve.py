@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
+from ovembed.batches import DEFAULT_BATCH_TOKENS
 from ovembed.cli.options import ConfigOpt, QuietOpt, RepositoryOpt, StreamsOpt, ThreadsOpt, option
 from ovembed.cli.output import Talk
 
@@ -21,7 +22,7 @@ def serve(
     port: Annotated[int, option("--port", "-p", min=0, max=65535, help="Port; 0 takes a free one.")] = 8090,
     max_batch_tokens: Annotated[
         int, option("--max-batch-tokens", min=1, help="Padded tokens of a batch; more delays short texts.")
-    ] = 512,
+    ] = DEFAULT_BATCH_TOKENS,
     max_queued_tokens: Annotated[
         int, option("--max-queued-tokens", min=1, help="Tokens that may wait; above, clients get 429.")
     ] = 1_000_000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -89,7 +89,7 @@ def export_model(
         fidelity = _measure(entry, recipe, trust=request.trust_remote_code)
         floor = request.min_similarity
         verify.require(fidelity, verify.DEFAULT_MIN_SIMILARITY[spec.weight_format] if floor is None else floor)
-        write_model(ModelEntry(name, staged.folder, spec, decisions, fidelity, entry.versions))
+        write_model(replace(entry, fidelity=fidelity))
         on_step("Publishing")
         return repository.publish(staged, name, overwrite=request.overwrite)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ovembed import batches
+from ovembed.batches import DEFAULT_BATCH_TOKENS
 from ovembed.errors import Overloaded, RequestTooLarge
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from ovembed.protocols import Engine, Tokens, Vectors
 
-DEFAULT_BATCH_TOKENS = 512
 DEFAULT_QUEUED_TOKENS = 1_000_000
 
 

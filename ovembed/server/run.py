@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from ovembed.batches import DEFAULT_BATCH_TOKENS
 from ovembed.engine import EngineSettings, OpenVINOEngine
 from ovembed.errors import ServerError
 from ovembed.server.app import DEFAULT_BODY_BYTES, create_app
-from ovembed.server.batcher import DEFAULT_BATCH_TOKENS, DEFAULT_QUEUED_TOKENS, Batcher
+from ovembed.server.batcher import DEFAULT_QUEUED_TOKENS, Batcher
 from ovembed.server.models import ServedModel
 
 if TYPE_CHECKING:

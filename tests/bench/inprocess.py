@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ovembed import batches
+from ovembed.batches import DEFAULT_BATCH_TOKENS
 from ovembed.engine import OpenVINOEngine
-from ovembed.local import DEFAULT_BATCH_TOKENS, LocalEmbedder
+from ovembed.local import LocalEmbedder
 from tests.bench.material import sentence_transformer
 from tests.bench.report import Figure
 
