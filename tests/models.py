@@ -66,6 +66,15 @@ def save_sentence_transformers_files(
     )
 
 
+def bare_model(folder: Path, **config: Any) -> Path:
+    """A transformers model without the files of sentence-transformers; its weights are empty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"model_type": "bert", "hidden_size": 32, "max_position_embeddings": 64}
+    write_json(folder / "config.json", settings | config)
+    (folder / "model.safetensors").touch()
+    return folder
+
+
 def with_spec(entry: ModelEntry, **changes: Any) -> ModelEntry:
     """The same files, said to be used otherwise."""
     return replace(entry, spec=replace(entry.spec, **changes))

