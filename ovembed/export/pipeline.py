@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ovembed import hub
 from ovembed.errors import EngineError, ExportError, InputError, MissingExtra, OvembedError
-from ovembed.export import convert, quantize, verify
+from ovembed.export import convert, quantize, reference, verify
 from ovembed.export.quiet import quiet
 from ovembed.repository import Decision, Fidelity, ModelEntry, ModelRepository, write_graph, write_model
 from ovembed.repository.model import MODEL_NAME
@@ -157,7 +157,7 @@ def _measure(entry: ModelEntry, recipe: Recipe, *, trust: bool) -> Fidelity:
         exported = embedder.embed(texts, truncate=True).vectors
     with quiet():
         try:
-            source = verify.source_vectors(
+            source = reference.source_vectors(
                 recipe.encoder_folder, entry.spec, texts, lowercase=recipe.lowercase, trust=trust
             )
         except (OSError, OvembedError):

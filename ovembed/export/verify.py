@@ -1,9 +1,9 @@
-"""Fidelity: vectors of the exported model against those of its source, computed by transformers in fp32."""
+"""Fidelity: the exported model's vectors of the probe texts, held against its source's."""
 
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +12,8 @@ from ovembed.errors import ExportError
 from ovembed.repository import Fidelity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from ovembed.protocols import Vectors
-    from ovembed.spec import ModelSpec, Pooling, WeightFormat
+    from ovembed.spec import WeightFormat
 
 # Below these mean cosines an export is broken, not just rounded.
 DEFAULT_MIN_SIMILARITY: dict[WeightFormat, float] = {"fp32": 0.9999, "fp16": 0.9995, "int8": 0.98}
@@ -26,50 +23,6 @@ def probe_texts() -> list[str]:
     """Short and long texts in several languages and scripts, with code and numbers; order is stable."""
     text = resources.files("ovembed.export").joinpath("probes.txt").read_text(encoding="utf-8")
     return text.splitlines()
-
-
-def source_vectors(folder: Path, spec: ModelSpec, texts: Sequence[str], *, lowercase: bool, trust: bool) -> Vectors:
-    """What the source model makes of the texts: float32 (n, dimensions), normalized if the spec says so.
-
-    Independent of our engine on purpose: transformers' tokenizer, PyTorch, pooling of its own.
-    """
-    import torch
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
-    model = _load_source(folder, trust=trust)
-    rows: list[Vectors] = []
-    with torch.inference_mode():
-        for text in texts:
-            encoded = tokenizer(
-                text.lower() if lowercase else text,
-                truncation=True,
-                max_length=spec.max_tokens,
-                return_tensors="pt",
-            )
-            rows.append(_pool(model(**encoded).last_hidden_state[0].numpy(), spec.pooling))
-    result = np.stack(rows).astype(np.float32)
-    return vectors.normalize(result) if spec.normalize else result
-
-
-def _load_source(folder: Path, *, trust: bool) -> Any:
-    """transformers makes up the weights that a file lacks, the same ones each time where it can: refuse those.
-
-    The pooler's are no loss, nothing here reads its output.
-    """
-    import torch
-    from transformers import AutoModel
-
-    model, loading = AutoModel.from_pretrained(
-        folder, trust_remote_code=trust, dtype=torch.float32, output_loading_info=True
-    )
-    missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        raise ExportError(
-            f"The weights in {folder} are not complete: {missing[0]} is missing"
-            f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}. Download the model again."
-        )
-    return model.eval()
 
 
 def compare(exported: Vectors, source: Vectors) -> Fidelity:
@@ -89,15 +42,3 @@ def require(fidelity: Fidelity, minimum_mean: float) -> None:
             f"The exported model is too far from its source: mean cosine {fidelity.mean:.4f}, "
             f"wanted at least {minimum_mean}. Nothing was kept. Try a finer --weight-format, or lower --min-similarity."
         )
-
-
-def _pool(states: Vectors, pooling: Pooling) -> Vectors:
-    """One text alone has no padding: every state (tokens, dimensions) is attended."""
-    match pooling:
-        case "cls":
-            row = states[0]
-        case "mean":
-            row = states.mean(axis=0)
-        case "last":
-            row = states[-1]
-    return np.asarray(row, dtype=np.float32)

@@ -1,8 +1,4 @@
-"""OpenVINO: texts to token ids, token ids to rows. The only module, beside export/, that imports openvino.
-
-Pooling and normalization are appended to the encoder's graph when it is loaded, so that they run inside the
-compiled model; the IR on disk keeps the rank-3 output that OVMS wants.
-"""
+"""A compiled model that turns texts to token ids, and token ids to rows."""
 
 from __future__ import annotations
 
@@ -15,17 +11,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import openvino as ov
-from openvino import opset13 as ops
-from tokenizers import Tokenizer
 
+from ovembed.engine.pooling import with_pooling
+from ovembed.engine.tokenizer import closing_tokens, load_tokenizer
 from ovembed.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tokenizers import Tokenizer
+
     from ovembed.protocols import Tokens, Vectors
     from ovembed.repository import ModelEntry
-    from ovembed.spec import ModelSpec, Pooling
+    from ovembed.spec import ModelSpec
 
 # Kernels that OpenVINO keeps for shapes it has met. Unbounded, memory grows with every new shape
 # (tests/bench/memory.py).
@@ -81,7 +79,7 @@ class OpenVINOEngine:
         for _ in range(self.streams):
             self._requests.put(compiled.create_infer_request())
         self.vocabulary_size = tokenizer.get_vocab_size(with_added_tokens=True)
-        self.closing_tokens = _closing_tokens(tokenizer)
+        self.closing_tokens = closing_tokens(tokenizer)
 
     @classmethod
     def load(cls, entry: ModelEntry, settings: EngineSettings | None = None) -> Self:
@@ -91,7 +89,7 @@ class OpenVINOEngine:
             tokenizer = load_tokenizer(entry.tokenizer_path)
         with _translated(f"{entry.model_path} cannot be loaded; export the model again"):
             model = ov.Core().read_model(entry.model_path)
-            pooled = _with_pooling(model, entry.spec.pooling, normalize=entry.spec.normalize)
+            pooled = with_pooling(model, entry.spec.pooling, normalize=entry.spec.normalize)
             compiled = _compile(pooled, settings)
         return cls(entry.spec, tokenizer, compiled, settings)
 
@@ -124,54 +122,6 @@ class OpenVINOEngine:
         if "token_type_ids" in self._inputs:
             feed["token_type_ids"] = np.zeros(shape, dtype=np.int64)
         return feed
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer that neither cuts nor pads: both are decided by the caller."""
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def _closing_tokens(tokenizer: Tokenizer) -> int:
-    special = tokenizer.encode("a").special_tokens_mask
-    return special[::-1].index(0) if 0 in special else 0
-
-
-def _with_pooling(model: ov.Model, pooling: Pooling, *, normalize: bool) -> ov.Model:
-    """The encoder with one output: float32 (batch, dimensions)."""
-    inputs = {parameter.output(0).any_name: parameter for parameter in model.get_parameters()}
-    unknown = set(inputs) - {"input_ids", "attention_mask", "token_type_ids"}
-    if unknown or "attention_mask" not in inputs:
-        raise EngineError(f"the model's inputs ({', '.join(inputs)}) are not those of a text encoder")
-    hidden = next((port for port in model.outputs if port.partial_shape.rank.get_length() == 3), None)
-    if hidden is None:
-        raise EngineError("the model has no output of shape (batch, tokens, dimensions)")
-    pooled = _POOLING[pooling](hidden.node.input_value(0), inputs["attention_mask"])
-    if normalize:
-        pooled = ops.normalize_l2(pooled, ops.constant([1]), 1e-12, "max")
-    return ov.Model([pooled], model.get_parameters(), "embedder")
-
-
-def _pool_cls(hidden: ov.Output, _mask: ov.Node) -> ov.Node:
-    return ops.gather(hidden, ops.constant(0), ops.constant(1))
-
-
-def _pool_mean(hidden: ov.Output, mask: ov.Node) -> ov.Node:
-    weights = ops.unsqueeze(ops.convert(mask, "f32"), ops.constant(-1))
-    total = ops.reduce_sum(ops.multiply(hidden, weights), ops.constant([1]), keep_dims=False)
-    count = ops.reduce_sum(weights, ops.constant([1]), keep_dims=False)
-    return ops.divide(total, ops.maximum(count, ops.constant(np.float32(1e-9))))
-
-
-def _pool_last(hidden: ov.Output, mask: ov.Node) -> ov.Node:
-    """The last attended token; inputs are padded on the right."""
-    count = ops.reduce_sum(mask, ops.constant([1]), keep_dims=True)
-    return ops.gather_nd(hidden, ops.subtract(count, ops.constant(np.int64(1))), batch_dims=1)
-
-
-_POOLING = {"cls": _pool_cls, "mean": _pool_mean, "last": _pool_last}
 
 
 def _compile(model: ov.Model, settings: EngineSettings) -> ov.CompiledModel:
