@@ -89,7 +89,7 @@ class OpenVINOEngine:
             tokenizer = load_tokenizer(entry.tokenizer_path)
         with _translated(f"{entry.model_path} cannot be loaded; export the model again"):
             model = ov.Core().read_model(entry.model_path)
-            pooled = with_pooling(model, entry.spec.pooling, normalize=entry.spec.normalize)
+            pooled = with_pooling(model, None if entry.pooled else entry.spec.pooling, normalize=entry.spec.normalize)
             compiled = _compile(pooled, settings)
         return cls(entry.spec, tokenizer, compiled, settings)
 

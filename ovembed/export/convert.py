@@ -1,18 +1,23 @@
-"""A transformers encoder -> OpenVINO IR in fp32, with its tokenizer, through optimum-intel."""
+"""A transformers encoder with its tokenizer -> OpenVINO IR in fp32, through optimum-intel or directly."""
 
 from __future__ import annotations
 
 import json
-import pickle
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ovembed.errors import ExportError
+from ovembed.export import direct, heads
+from ovembed.export.tokenizer import load_tokenizer, write_tokenizer
+from ovembed.export.words import in_one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What the repository keeps of optimum's output, beside the encoder itself.
+    from ovembed.hub import Recipe
+    from ovembed.spec import Pooling
+
+# What the repository keeps of the output, beside the encoder itself.
 COMPANION_FILES = (
     "openvino_tokenizer.xml",
     "openvino_tokenizer.bin",
@@ -20,53 +25,31 @@ COMPANION_FILES = (
     "tokenizer_config.json",
     "config.json",
 )
-_VOCABULARIES = ("vocab.*", "*.model", "*vocab*.json", "tokenizer*.py")
+_MODEL_NAME = "openvino_model.xml"
+# OVMS takes a third input for token types, whatever it is called.
+_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
-def convert(source: Path, target: Path, *, model_type: str, max_tokens: int, trust_remote_code: bool) -> None:
-    """Write openvino_model.xml (one rank-3 output) and the companion files into `target`.
+def convert(recipe: Recipe, target: Path, *, pooling: Pooling | None, max_tokens: int, trust_remote_code: bool) -> None:
+    """Write openvino_model.xml, whose first output of rank 3 are the hidden states, and the companion files.
 
-    Raises ExportError when the architecture is not known, the weights are damaged or files are missing.
+    With a `pooling` the model pools its tokens itself and applies the recipe's Dense layers; its one output is
+    (batch, 1, dimensions). Nothing is normalized. Raises ExportError when the architecture is not known, the
+    weights are damaged or files are missing.
     """
+    source = recipe.encoder_folder
     _check_weights(source)
-    _check_tokenizer(source)
-    _check_architecture(source, model_type)
+    tokenizer = load_tokenizer(source, lowercase=recipe.lowercase, trust_remote_code=trust_remote_code)
     try:
-        from optimum.exporters.openvino import main_export
-        from optimum.intel import OVConfig
-
-        main_export(
-            str(source),
-            output=target,
-            task="feature-extraction",
-            library_name="transformers",
-            ov_config=OVConfig(dtype="fp32"),
-            convert_tokenizer=True,
-            trust_remote_code=trust_remote_code,
-        )
-    except OSError:
+        _convert_encoder(recipe, target / _MODEL_NAME, trust_remote_code=trust_remote_code)
+    except (OSError, ExportError):
         raise
     except Exception as error:
         raise ExportError(f"{source} could not be converted: {in_one_line(error)}") from error
-    missing = [name for name in COMPANION_FILES if not (target / name).exists()]
-    if missing:
-        raise ExportError(
-            f"{source} gave no {', '.join(missing)}: its tokenizer has no fast version. "
-            "Choose a model that comes with a tokenizer.json."
-        )
-    _write_max_tokens(target / "config.json", max_tokens)
-
-
-def in_one_line(error: Exception) -> str:
-    """What a library's error says first, or plain words for what it says at length."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, pickle.UnpicklingError):
-        return "pytorch_model.bin is damaged, or holds more than weights. Download the model again."
-    if "ignore_mismatched_sizes" in str(error):
-        return "its weights have other shapes than its config.json says. Download the model again."
-    if not lines:
-        return type(error).__name__
-    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    if pooling is not None:
+        heads.add_head(target / _MODEL_NAME, pooling, recipe.dense)
+    write_tokenizer(tokenizer, target)
+    _write_config(source / "config.json", target / "config.json", max_tokens)
 
 
 def _check_weights(source: Path) -> None:
@@ -81,40 +64,74 @@ def _check_weights(source: Path) -> None:
             raise ExportError(f"{path} is damaged ({error}). Download the model again.") from error
 
 
-def _check_tokenizer(source: Path) -> None:
-    """Without its files transformers makes up a tokenizer that knows no word, and says nothing."""
-    from tokenizers import Tokenizer
+def _convert_encoder(recipe: Recipe, path: Path, *, trust_remote_code: bool) -> None:
+    """optimum-intel where it makes an encoder of the inputs that servers feed, else the direct way."""
+    from transformers import CONFIG_MAPPING, AutoConfig
 
-    path = source / "tokenizer.json"
-    if path.exists():
-        try:
-            Tokenizer.from_file(str(path))
-        except Exception as error:
-            raise ExportError(f"{path} is damaged ({in_one_line(error)}). Download the model again.") from error
-    elif not any(list(source.glob(pattern)) for pattern in _VOCABULARIES):
-        raise ExportError(f"{source} holds no tokenizer: neither tokenizer.json nor a vocabulary.")
+    if recipe.model_type not in CONFIG_MAPPING and not trust_remote_code:
+        raise _unsupported(recipe, f"transformers {metadata.version('transformers')} does not know it")
+    config = AutoConfig.from_pretrained(recipe.encoder_folder, trust_remote_code=trust_remote_code)
+    if config.is_encoder_decoder:
+        raise _unsupported(recipe, "it has a decoder beside its encoder")
+    if _optimum_exports(config):
+        _convert_through_optimum(recipe.encoder_folder, path.parent, trust_remote_code=trust_remote_code)
+    else:
+        _convert_directly(recipe, path, trust_remote_code=trust_remote_code)
 
 
-def _check_architecture(source: Path, model_type: str) -> None:
-    """optimum's own words for this are a page long."""
+def _optimum_exports(config: Any) -> bool:
+    """Whether optimum-intel has an export config for this architecture that asks for no other inputs."""
     import optimum.exporters.openvino  # noqa: F401  (it registers what it can export)
+    import transformers
     from optimum.exporters.tasks import TasksManager
+    from packaging.version import Version
 
     try:
-        tasks = TasksManager.get_supported_tasks_for_model_type(
-            model_type, exporter="openvino", library_name="transformers"
+        make = TasksManager.get_exporter_config_constructor(
+            "openvino", model_type=config.model_type, task="feature-extraction", library_name="transformers"
         )
-    except KeyError:
-        tasks = {}
-    if "feature-extraction" not in tasks:
-        raise ExportError(
-            f"{source} is a '{model_type}' model, which optimum-intel {metadata.version('optimum-intel')} cannot "
-            "export as an encoder. Choose a model of another architecture: bert, roberta, mpnet and others work."
-        )
+    except (KeyError, ValueError):
+        return False
+    newest = getattr(make.func, "MAX_TRANSFORMERS_VERSION", None)
+    if newest is not None and Version(transformers.__version__) > Version(str(newest)):
+        return False
+    return set(make(config).inputs) <= _INPUTS
 
 
-def _write_max_tokens(config_path: Path, max_tokens: int) -> None:
+def _convert_through_optimum(source: Path, target: Path, *, trust_remote_code: bool) -> None:
+    from optimum.exporters.openvino import main_export
+    from optimum.intel import OVConfig
+
+    main_export(
+        str(source),
+        output=target,
+        task="feature-extraction",
+        library_name="transformers",
+        ov_config=OVConfig(dtype="fp32"),
+        convert_tokenizer=False,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def _convert_directly(recipe: Recipe, path: Path, *, trust_remote_code: bool) -> None:
+    import openvino as ov
+
+    encoder = direct.load_encoder(recipe.encoder_folder, trust_remote_code=trust_remote_code)
+    try:
+        model = direct.convert_encoder(encoder, position_limit=recipe.position_limit)
+    except Exception as error:
+        raise _unsupported(recipe, in_one_line(error)) from error
+    ov.save_model(model, path, compress_to_fp16=False)
+
+
+def _unsupported(recipe: Recipe, reason: str) -> ExportError:
+    return ExportError(
+        f"{recipe.encoder_folder} is a '{recipe.model_type}' model, which cannot be exported as a text encoder: "
+        f"{reason}. Choose a model of another architecture: bert, roberta, mpnet and others work."
+    )
+
+
+def _write_config(source: Path, target: Path, max_tokens: int) -> None:
     """OVMS reads its input limit from config.json alone, so the limit that was decided is written there."""
-    config = json.loads(config_path.read_text(encoding="utf-8"))
-    config["max_position_embeddings"] = max_tokens
-    config_path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    config = json.loads(source.read_text(encoding="utf-8")) | {"max_position_embeddings": max_tokens}
+    target.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

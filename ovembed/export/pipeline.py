@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from ovembed import hub
 from ovembed.errors import EngineError, ExportError, InputError, MissingExtra, OvembedError
-from ovembed.export import convert, quantize, reference, verify
+from ovembed.export import convert, heads, quantize, reference, verify
 from ovembed.export.quiet import quiet
+from ovembed.export.words import in_one_line
 from ovembed.repository import Decision, Fidelity, ModelEntry, ModelRepository, write_graph, write_model
 from ovembed.repository.model import MODEL_NAME
 from ovembed.spec import ModelSpec
@@ -69,13 +70,14 @@ def export_model(
     repository.check_name(name, overwrite=request.overwrite)
     recipe = hub.read_recipe(source.folder, pooling=request.pooling)
     spec, decisions = _decide(request, source, recipe)
+    pooled = heads.needs_pooling_inside(recipe)
     with repository.stage() as staged, _full_disk_told(staged.folder):
         on_step("Converting to OpenVINO")
         with quiet():
             convert.convert(
-                recipe.encoder_folder,
+                recipe,
                 staged.scratch,
-                model_type=recipe.model_type,
+                pooling=spec.pooling if pooled else None,
                 max_tokens=spec.max_tokens,
                 trust_remote_code=request.trust_remote_code,
             )
@@ -84,7 +86,7 @@ def export_model(
         with quiet():
             quantize.quantize(staged.scratch / MODEL_NAME, staged.folder / MODEL_NAME, spec.weight_format)
         write_graph(staged.folder, spec, target_device=request.target_device, num_streams=request.num_streams)
-        entry = ModelEntry(name, staged.folder, spec, decisions, Fidelity(0, 0.0, 0.0), _versions())
+        entry = ModelEntry(name, staged.folder, spec, decisions, Fidelity(0, 0.0, 0.0), _versions(), pooled=pooled)
         on_step("Comparing with the source model")
         fidelity = _measure(entry, recipe, trust=request.trust_remote_code)
         floor = request.min_similarity
@@ -121,7 +123,7 @@ def _decide(request: ExportRequest, source: SourceModel, recipe: Recipe) -> tupl
     spec = ModelSpec(
         source=source.name,
         revision=source.revision,
-        weights_sha256=hub.weights_sha256(recipe.encoder_folder),
+        weights_sha256=recipe.weights_sha256(),
         weight_format=request.weight_format,
         pooling=recipe.pooling.value,
         normalize=normalize,
@@ -157,13 +159,11 @@ def _measure(entry: ModelEntry, recipe: Recipe, *, trust: bool) -> Fidelity:
         exported = embedder.embed(texts, truncate=True).vectors
     with quiet():
         try:
-            source = reference.source_vectors(
-                recipe.encoder_folder, entry.spec, texts, lowercase=recipe.lowercase, trust=trust
-            )
+            source = reference.source_vectors(recipe, entry.spec, texts, trust=trust)
         except (OSError, OvembedError):
             raise
         except Exception as error:
-            raise ExportError(f"{recipe.encoder_folder} cannot be run: {convert.in_one_line(error)}") from error
+            raise ExportError(f"{recipe.encoder_folder} cannot be run: {in_one_line(error)}") from error
     return verify.compare(exported, source)
 
 
@@ -185,4 +185,4 @@ def _full_disk_told(folder: Path) -> Iterator[None]:
             ) from error
         if isinstance(error, OvembedError):
             raise
-        raise ExportError(f"The export failed: {convert.in_one_line(error)}") from error
+        raise ExportError(f"The export failed: {in_one_line(error)}") from error

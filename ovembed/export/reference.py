@@ -8,16 +8,18 @@ import numpy as np
 
 from ovembed import vectors
 from ovembed.errors import ExportError
+from ovembed.export.heads import read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ovembed.hub import DenseLayer, Recipe
     from ovembed.protocols import Vectors
     from ovembed.spec import ModelSpec, Pooling
 
 
-def source_vectors(folder: Path, spec: ModelSpec, texts: Sequence[str], *, lowercase: bool, trust: bool) -> Vectors:
+def source_vectors(recipe: Recipe, spec: ModelSpec, texts: Sequence[str], *, trust: bool) -> Vectors:
     """What the source model makes of the texts: float32 (n, dimensions), normalized if the spec says so.
 
     Independent of our engine on purpose: transformers' tokenizer, PyTorch, pooling of its own.
@@ -25,18 +27,19 @@ def source_vectors(folder: Path, spec: ModelSpec, texts: Sequence[str], *, lower
     import torch
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
-    model = _load_source(folder, trust=trust)
+    tokenizer = AutoTokenizer.from_pretrained(recipe.encoder_folder, trust_remote_code=trust)
+    model = _load_source(recipe.encoder_folder, trust=trust)
+    dense = torch.nn.Sequential(*(_load_dense(layer) for layer in recipe.dense))
     rows: list[Vectors] = []
     with torch.inference_mode():
         for text in texts:
             encoded = tokenizer(
-                text.lower() if lowercase else text,
+                text.lower() if recipe.lowercase else text,
                 truncation=True,
                 max_length=spec.max_tokens,
                 return_tensors="pt",
             )
-            rows.append(_pool(model(**encoded).last_hidden_state[0].numpy(), spec.pooling))
+            rows.append(dense(_pool(model(**encoded).last_hidden_state[0], spec.pooling)).numpy())
     result = np.stack(rows).astype(np.float32)
     return vectors.normalize(result) if spec.normalize else result
 
@@ -61,13 +64,26 @@ def _load_source(folder: Path, *, trust: bool) -> Any:
     return model.eval()
 
 
-def _pool(states: Vectors, pooling: Pooling) -> Vectors:
-    """One text alone has no padding: every state (tokens, dimensions) is attended."""
+def _load_dense(layer: DenseLayer) -> Any:
+    import torch
+
+    activations = {
+        "identity": torch.nn.Identity,
+        "tanh": torch.nn.Tanh,
+        "relu": torch.nn.ReLU,
+        "gelu": torch.nn.GELU,
+    }
+    linear = torch.nn.Linear(layer.in_features, layer.out_features, bias=layer.bias)
+    linear.load_state_dict(read_weights(layer))
+    return torch.nn.Sequential(linear, activations[layer.activation]())
+
+
+def _pool(states: Any, pooling: Pooling) -> Any:
+    """One text alone has no padding: every state of the tensor (tokens, dimensions) is attended."""
     match pooling:
         case "cls":
-            row = states[0]
+            return states[0]
         case "mean":
-            row = states.mean(axis=0)
+            return states.mean(dim=0)
         case "last":
-            row = states[-1]
-    return np.asarray(row, dtype=np.float32)
+            return states[-1]

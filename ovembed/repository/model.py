@@ -38,7 +38,7 @@ class Fidelity:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model in a folder. `name` is what clients call it."""
+    """A model in a folder. `name` is what clients call it; `pooled` if the model pools its tokens itself."""
 
     name: str
     folder: Path
@@ -46,6 +46,7 @@ class ModelEntry:
     decisions: tuple[Decision, ...]
     fidelity: Fidelity
     versions: dict[str, str]
+    pooled: bool = False
 
     @property
     def model_path(self) -> Path:
@@ -69,6 +70,7 @@ class ModelEntry:
             "decisions": [asdict(decision) for decision in self.decisions],
             "fidelity": asdict(self.fidelity),
             "versions": self.versions,
+            "pooled": self.pooled,
         }
 
 
@@ -95,6 +97,7 @@ def read(folder: Path) -> ModelEntry:
             decisions=tuple(Decision(**decision) for decision in content["decisions"]),
             fidelity=Fidelity(**content["fidelity"]),
             versions=content["versions"],
+            pooled=content.get("pooled", False),
         )
     except FileNotFoundError as error:
         raise RepositoryError(
