@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ovembed.errors import InputError, ModelNotFound, RepositoryError
-from ovembed.repository import ModelEntry, ModelRepository, config, graph, read_model, write_model
+from ovembed.repository import ModelEntry, ModelRepository, config, read_model, write_model
 from ovembed.repository import repository as repository_module
 from ovembed.repository.files import replace_file, swap_folders, writing
 from tests.fakes import make_entry, make_spec
@@ -132,40 +132,6 @@ class TestConfig:
     def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(RepositoryError, match="cannot be read: Is a directory"):
             config.read(tmp_path)
-
-
-class TestGraph:
-    @pytest.mark.parametrize(
-        ("pooling", "normalize", "lines"),
-        [
-            ("cls", True, ("true", "CLS")),
-            ("mean", True, ("true", "MEAN")),
-            ("last", False, ("false", "LAST")),
-        ],
-    )
-    def test_golden_text(self, pooling: str, normalize: bool, lines: tuple[str, str], tmp_path: Path) -> None:
-        spec = make_spec(pooling=pooling, normalize=normalize)
-        graph.write(tmp_path, spec, target_device="CPU", num_streams=2)
-        assert (tmp_path / "graph.pbtxt").read_text(encoding="utf-8") == (
-            'input_stream: "REQUEST_PAYLOAD:input"\n'
-            'output_stream: "RESPONSE_PAYLOAD:output"\n'
-            "node {\n"
-            '  name: "EmbeddingsExecutor"\n'
-            '  calculator: "EmbeddingsCalculatorOV"\n'
-            '  input_side_packet: "EMBEDDINGS_NODE_RESOURCES:embeddings_servable"\n'
-            '  input_stream: "REQUEST_PAYLOAD:input"\n'
-            '  output_stream: "RESPONSE_PAYLOAD:output"\n'
-            "  node_options: {\n"
-            "    [type.googleapis.com/mediapipe.EmbeddingsCalculatorOVOptions]: {\n"
-            '      models_path: "./"\n'
-            f"      normalize_embeddings: {lines[0]}\n"
-            f"      pooling: {lines[1]}\n"
-            '      target_device: "CPU"\n'
-            '      plugin_config: \'{"NUM_STREAMS": "2"}\'\n'
-            "    }\n"
-            "  }\n"
-            "}\n"
-        )
 
 
 class TestModel:
