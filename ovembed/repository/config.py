@@ -41,9 +41,9 @@ class ServingConfig:
         """Relative to the folder of the file; the name itself where the entry does not say."""
         return str((self.among_models | self.graphs)[name].get("base_path", name))
 
-    def names_a_model(self, name: str) -> bool:
-        """Whether the name is taken by a model that is no graph; OVMS would serve one of the two."""
-        return name not in self.among_models and any(_name(entry) == name for entry in self.other.get(_MODELS, []))
+    def lists(self, name: str) -> bool:
+        """Whether an entry has that name, be it a graph's or a model's; OVMS serves one of a name."""
+        return name in self.graphs or any(_name(entry) == name for entry in self.other.get(_MODELS, []))
 
     def with_graph(self, name: str, base_path: str) -> ServingConfig:
         """Whatever else the entry of that name says is kept; a graph listed among the models stays there."""

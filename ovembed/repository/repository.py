@@ -94,7 +94,8 @@ class ModelRepository:
         for other in self.names():
             if other.startswith(f"{name}/") or name.startswith(f"{other}/"):
                 raise InputError(f"'{name}' would lie inside or around the model '{other}'. Choose another --name.")
-        if config.read(self.config_path).names_a_model(name):
+        serving = config.read(self.config_path)
+        if serving.lists(name) and name not in serving.names:
             raise InputError(f"'{name}' is taken by a model in {self.config_path}. Choose another --name.")
         target = self.folder / name
         if not target.exists():
@@ -216,7 +217,7 @@ class ModelRepository:
         if new.exists() and not (workplace / _MODEL).exists():
             name, config_path = new.read_text(encoding="utf-8").split("\n")
             with contextlib.suppress(OSError, RepositoryError):
-                if name not in config.read(Path(config_path)).names:
+                if not config.read(Path(config_path)).lists(name):
                     (self.folder / name).rename(workplace / _MODEL)
         aside = workplace / _REPLACED
         if aside.is_dir():

@@ -35,7 +35,9 @@ def render(subconfig: Subconfig | None) -> str:
 
     The folders are those of `layout`, relative to the file.
     """
-    return json.dumps({"model_config_list": _entries(subconfig) if subconfig else []}, indent=2) + "\n"
+    return (
+        json.dumps({"model_config_list": _entries(subconfig) if subconfig else []}, indent=2, ensure_ascii=False) + "\n"
+    )
 
 
 def read(path: Path, servables: Servables) -> Subconfig:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Layout = Literal["classic", "ov"]
 
-_PATCH_RELEASE = re.compile(r"(\d+\.\d+)\.\d+")
+_RELEASE = re.compile(r"([0-9]+\.[0-9]+)(\.[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +80,15 @@ NEWEST = SUPPORTED[-1]
 
 def ovms_version(text: str) -> OvmsVersion:
     """The release of that name, "2025.4" or "2025.4.1". Raises InputError for one that is not known here."""
-    patch = _PATCH_RELEASE.fullmatch(text)
-    name = patch[1] if patch else text
+    release = _RELEASE.fullmatch(text)
     for version in SUPPORTED:
-        if version.name == name:
+        if release and release[1] == version.name:
             return version
     known = f"There is: {', '.join(version.name for version in SUPPORTED)}"
-    if _is_newer(name):
+    if release and _numbers(release[1]) > _numbers(NEWEST.name):
         raise InputError(f"OVMS {text} is newer than this ovembed knows. {known}; take {NEWEST.name}.")
     raise InputError(f"'{text}' is no OVMS version that serves embeddings. {known}.")
 
 
-def _is_newer(name: str) -> bool:
-    return re.fullmatch(r"\d+\.\d+", name) is not None and _numbers(name) > _numbers(NEWEST.name)
-
-
-def _numbers(name: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in name.split("."))
+def _numbers(name: str) -> list[int]:
+    return [int(part) for part in name.split(".")]
