@@ -45,6 +45,7 @@ HOMES = {
     "rich": {"cli"},
     "starlette": {"server", "gateway"},
     "uvicorn": {"server", "gateway"},
+    "google": {"repository"},
 }
 INSIDE_FUNCTIONS = {"optimum", "nncf", "torch", "transformers"}
 

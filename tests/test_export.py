@@ -77,6 +77,7 @@ class TestFolder:
 
     def test_the_graph_says_what_was_decided(self, overridden: ModelEntry) -> None:
         assert (overridden.folder / "graph.pbtxt").read_text(encoding="utf-8") == (
+            "# OVMS_GRAPH_QUEUE_MAX_SIZE: AUTO\n"
             'input_stream: "REQUEST_PAYLOAD:input"\n'
             'output_stream: "RESPONSE_PAYLOAD:output"\n'
             "node {\n"
@@ -85,8 +86,8 @@ class TestFolder:
             '  input_side_packet: "EMBEDDINGS_NODE_RESOURCES:embeddings_servable"\n'
             '  input_stream: "REQUEST_PAYLOAD:input"\n'
             '  output_stream: "RESPONSE_PAYLOAD:output"\n'
-            "  node_options: {\n"
-            "    [type.googleapis.com/mediapipe.EmbeddingsCalculatorOVOptions]: {\n"
+            "  node_options {\n"
+            "    [type.googleapis.com/mediapipe.EmbeddingsCalculatorOVOptions] {\n"
             '      models_path: "./"\n'
             "      normalize_embeddings: false\n"
             "      pooling: CLS\n"

@@ -14,7 +14,16 @@ from ovembed.errors import EngineError, ExportError, InputError, MissingExtra, O
 from ovembed.export import convert, heads, quantize, reference, verify
 from ovembed.export.quiet import quiet
 from ovembed.export.words import in_one_line
-from ovembed.repository import Decision, Fidelity, ModelEntry, ModelRepository, write_graph, write_model
+from ovembed.repository import (
+    NEWEST,
+    Decision,
+    Fidelity,
+    ModelEntry,
+    ModelRepository,
+    ServingOptions,
+    write_model,
+    write_serving_files,
+)
 from ovembed.repository.model import MODEL_NAME
 from ovembed.spec import ModelSpec
 
@@ -85,7 +94,8 @@ def export_model(
         on_step(f"Writing {spec.weight_format} weights")
         with quiet():
             quantize.quantize(staged.scratch / MODEL_NAME, staged.folder / MODEL_NAME, spec.weight_format)
-        write_graph(staged.folder, spec, target_device=request.target_device, num_streams=request.num_streams)
+        serving = ServingOptions(request.target_device, request.num_streams)
+        write_serving_files(staged.folder, name, spec, NEWEST, serving, pooled=pooled)
         entry = ModelEntry(name, staged.folder, spec, decisions, Fidelity(0, 0.0, 0.0), _versions(), pooled=pooled)
         on_step("Comparing with the source model")
         fidelity = _measure(entry, recipe, trust=request.trust_remote_code)
