@@ -162,6 +162,7 @@ class _Moved(Exception):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
         pass
@@ -285,9 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(body[:cut])
         if cut is not None:
-            self.wfile.flush()
-            if self.hub:
-                self.hub.has_been_cut()
+            self.hub.has_been_cut()
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
 
