@@ -24,7 +24,7 @@ LEVELS = (
     {"vectors", "batches", "admission", "wire", "repository", "corpus"},
     {"engine", "hub"},
     {"local", "remote", "export"},
-    {"targets"},
+    {"targets", "verification"},
     {"launch", "deploy", "cluster", "server", "gateway"},
     {"cli"},
     {"__main__"},

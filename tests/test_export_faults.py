@@ -223,7 +223,7 @@ def test_a_damaged_source_is_told_in_one_line(
 
 def test_a_pooler_that_is_missing_is_no_loss(source: Path, own: ModelRepository) -> None:
     without("pooler.")(source)
-    entry = export_model(ExportRequest(str(source), weight_format="fp32"), own)
+    entry = export_model(ExportRequest(str(source), precision="fp32"), own)
     assert entry.fidelity.minimum > 0.9999
 
 
@@ -338,7 +338,7 @@ def export_until(step: str, ending: int, source: str, folder: str, name: str) ->
         if label == step:
             os.kill(os.getpid(), ending)
 
-    request = ExportRequest(source, name=name, weight_format="fp32", pooling="cls", overwrite=True)
+    request = ExportRequest(source, name=name, precision="fp32", pooling="cls", overwrite=True)
     export_model(request, ModelRepository(folder), on_step=on_step)
 
 

@@ -52,6 +52,15 @@ class ServingConfig:
         entry = self.graphs.get(name, {}) | {"name": name, "base_path": base_path}
         return replace(self, graphs=self.graphs | {name: entry})
 
+    def without(self, name: str) -> ServingConfig:
+        """Neither list names it any more."""
+        models = [entry for entry in self.other.get(_MODELS, []) if _name(entry) != name]
+        return ServingConfig(
+            {other: entry for other, entry in self.graphs.items() if other != name},
+            self.other | {_MODELS: models},
+            {other: entry for other, entry in self.among_models.items() if other != name},
+        )
+
     def with_classic_first(self, classic: Collection[str]) -> ServingConfig:
         """The classic graphs before the others, otherwise in the order they have.
 

@@ -62,6 +62,11 @@ class ModelRepository:
         serving = config.read(self.config_path)
         return [name for name in serving.names if model.is_model(self.config_path.parent / serving.base_path(name))]
 
+    def other_names(self) -> list[str]:
+        """Served names of the graphs that are not ours, in the order of the config file."""
+        ours = set(self.names())
+        return [name for name in config.read(self.config_path).names if name not in ours]
+
     def models(self) -> list[ModelEntry]:
         return [self.get(name) for name in self.names()]
 
@@ -150,6 +155,39 @@ class ModelRepository:
                 self._take_back(staged.folder, target)
                 raise
         return model.read(target)
+
+    def remove(self, name: str) -> list[Path]:
+        """Take the model out of the config file, then delete its folder.
+
+        The folder stays when other config files beside this one or in the repository serve it; these are returned.
+        Raises ModelNotFound for a name that is not served, InputError for a graph that is not ours.
+        """
+        with self.stage() as staged, writing(self.folder), self._lock():
+            folder = self.get(name).folder
+            config.write(self.config_path, config.read(self.config_path).without(name))
+            others = self._other_configs_with(folder)
+            if not others:
+                folder.rename(staged.folder / folder.name)
+                self._remove_empty_parents(folder)
+        return others
+
+    def _other_configs_with(self, folder: Path) -> list[Path]:
+        """Configuration files that serve the folder; what is no such file is passed over."""
+        found = []
+        for path in sorted({*self.folder.glob("*.json"), *self.config_path.parent.glob("*.json")}):
+            with contextlib.suppress(RepositoryError):
+                serving = config.read(path)
+                if any((path.parent / serving.base_path(name)).resolve() == folder.resolve() for name in serving.names):
+                    found.append(path)
+        return found
+
+    def _remove_empty_parents(self, folder: Path) -> None:
+        """A name with a slash leaves the folder of its first part behind."""
+        for parent in folder.parents:
+            if parent.resolve() == self.folder.resolve() or not parent.is_relative_to(self.folder):
+                return
+            with contextlib.suppress(OSError):
+                parent.rmdir()
 
     def _serving_also(self, name: str, serving: ServingConfig) -> ServingConfig:
         """An entry that leads to the model already stays as it is."""
