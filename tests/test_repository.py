@@ -292,6 +292,9 @@ class TestGraphsAmongTheModels:
         )
         assert repository.names() == ["m"]
         assert repository.get("m").folder == graph
+        publish(repository, "m", overwrite=True, weights="new")
+        assert repository.names() == ["m"]
+        assert weights_of(repository, "m") == "new"
 
     @pytest.mark.parametrize("base_path", ["resnet", "/models/resnet", "s3://bucket/resnet"])
     def test_models_are_not_graphs(self, base_path: str, repository: ModelRepository) -> None:

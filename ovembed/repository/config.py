@@ -47,7 +47,7 @@ class ServingConfig:
 
     def with_graph(self, name: str, base_path: str) -> ServingConfig:
         """Whatever else the entry of that name says is kept; a graph listed among the models stays there."""
-        if name in self.among_models:
+        if name in self.among_models and name not in self.graphs:
             return self._with_model_at(name, base_path)
         entry = self.graphs.get(name, {}) | {"name": name, "base_path": base_path}
         return replace(self, graphs=self.graphs | {name: entry})

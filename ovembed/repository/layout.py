@@ -68,9 +68,10 @@ def write_serving_files(
 ) -> None:
     """graph.pbtxt, and subconfig.json where the version wants it, for the model that is served by that name.
 
-    `pooled` says that the model's own output are pooled vectors, one for a text or the same at each of its tokens;
-    where not `version.pools(spec.pooling)`, it has to be. Everything that decides the vectors is written out:
-    OVMS's defaults differ between versions. Raises InputError as check_options does.
+    `pooled` says that the model pools inside: its output (batch, tokens, dimensions) has the text's vector at the
+    first token. It has to where not `version.pools(spec.pooling)`. Classic servers allot the output before the model
+    runs, one row for each token, and fail on fewer. Everything that decides the vectors is written out, as OVMS's
+    defaults differ between versions. Raises InputError as check_options does.
     """
     check_options(version, options)
     if not (pooled or version.pools(spec.pooling)):

@@ -35,9 +35,8 @@ def render(subconfig: Subconfig | None) -> str:
 
     The folders are those of `layout`, relative to the file.
     """
-    return (
-        json.dumps({"model_config_list": _entries(subconfig) if subconfig else []}, indent=2, ensure_ascii=False) + "\n"
-    )
+    content = {"model_config_list": _entries(subconfig) if subconfig else []}
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def read(path: Path, servables: Servables) -> Subconfig:
