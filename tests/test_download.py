@@ -417,6 +417,30 @@ class TestResume:
         assert capfd.readouterr() == ("", "")
 
 
+class TestLargeFiles:
+    """hf_xet, which brings them from the real Hub, has one error for everything."""
+
+    @pytest.fixture(autouse=True)
+    def _failing(self, hub: LocalHub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object, **__: object) -> str:
+            raise RuntimeError("Data processing error: reqwest\nsource: hyper")
+
+        hub.add("a/b", model)
+        monkeypatch.setattr("ovembed.hub.download.hf_hub_download", fail)
+
+    def test_what_it_says_first_is_told(self) -> None:
+        assert failure("a/b").startswith(
+            "The download of 'a/b' broke off: Data processing error: reqwest. Run the same"
+        )
+
+    def test_a_full_disk_is_seen(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import shutil
+
+        full = shutil.disk_usage(cache.parent)._replace(free=4096)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+        assert failure("a/b").startswith(f"'a/b' cannot be kept in the Hugging Face cache, {cache}: No space left")
+
+
 class TestDisk:
     def test_a_full_one_is_told(self, hub: LocalHub, model: Path, tmp_path: Path) -> None:
         disk = tmp_path / "cache"

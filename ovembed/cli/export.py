@@ -64,6 +64,12 @@ def export(
     trust_remote_code: Annotated[
         bool, option("--trust-remote-code", help="Run Python code that comes with the model.")
     ] = False,
+    allow_pickle: Annotated[
+        bool,
+        option(
+            "--allow-pickle", help="Read pytorch_model.bin, which can run code, where there is no safetensors file."
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, option("--overwrite", "--overwrite_models", help="Replace a model of that name.")
     ] = False,
@@ -90,6 +96,7 @@ def export(
         num_streams=num_streams,
         min_similarity=min_similarity,
         trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
         overwrite=overwrite,
     )
     talk = Talk(quiet=quiet)

@@ -49,13 +49,20 @@ class ExportRequest:
     num_streams: int = 1
     min_similarity: float | None = None
     trust_remote_code: bool = False
+    allow_pickle: bool = False
     overwrite: bool = False
 
 
 def export_model(
-    request: ExportRequest, repository: ModelRepository, *, on_step: Callable[[str], None] = lambda _: None
+    request: ExportRequest,
+    repository: ModelRepository,
+    *,
+    on_step: Callable[[str], None] = lambda _: None,
+    on_download: Callable[[int, int], None] | None = None,
 ) -> ModelEntry:
-    """Export one model into the repository and return its entry; `on_step` hears of each step as it begins.
+    """Export one model into the repository and return its entry.
+
+    `on_step` hears of each step as it begins, `on_download` of the bytes that are here and the bytes in all.
 
     Until the last step, which renames a hidden folder and then replaces the config file, the repository is as
     it was, whatever happens. Raises ModelNotFound, InputError, ExportError, EngineError or RepositoryError;
@@ -63,7 +70,13 @@ def export_model(
     """
     _require_packages()
     on_step("Looking for the model")
-    source = hub.find_source(request.source, revision=request.revision)
+    source = hub.find_source(
+        request.source,
+        revision=request.revision,
+        allow_pickle=request.allow_pickle,
+        trust_remote_code=request.trust_remote_code,
+        on_progress=on_download,
+    )
     name = request.name or source.name
     repository.clean_up()
     repository.check_name(name, overwrite=request.overwrite)
