@@ -245,6 +245,13 @@ class TestRevisions:
         moved = hub.add("a/b", model, "v1")
         assert find_source("a/b", revision="v1").revision == moved
 
+    def test_a_cache_that_cannot_note_the_branch_serves_as_well(
+        self, cache: Path, hub: LocalHub, commits: dict[str, str]
+    ) -> None:
+        (cache / "models--a--b").mkdir(parents=True)
+        (cache / "models--a--b" / "refs").touch()
+        assert find_source("a/b").revision == commits["main"]
+
     def test_an_unknown_one_is_told(self, hub: LocalHub, commits: dict[str, str]) -> None:
         assert failure("a/b", revision="v9").startswith("'a/b' has no revision 'v9' on the Hub.")
 
@@ -279,15 +286,15 @@ class TestAccess:
     ) -> None:
         hub.add("a/b", model)
         (cache.parent / "token").write_text("hf_expired", encoding="utf-8")
-        assert failure("a/b").startswith("the token of 'hf auth login' is set, but the Hub does not accept it.")
+        assert failure("a/b").startswith("The Hub does not accept the token of 'hf auth login'.")
         monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-        assert failure("a/b").startswith("HF_TOKEN is set, but the Hub does not accept it.")
+        assert failure("a/b").startswith("The Hub does not accept HF_TOKEN.")
 
     def test_a_token_that_may_not_read(self, hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
         hub.fault = (403, "")
         assert failure("a/b").startswith("The Hub answers 403 Forbidden for 'a/b'.")
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        assert failure("a/b").startswith("HF_TOKEN is set, but may not read 'a/b'.")
+        assert failure("a/b").startswith("The Hub does not let HF_TOKEN read 'a/b'.")
 
     def test_the_token_goes_to_the_hub_alone(self, hub: LocalHub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         hub.add("a/b", model, private=True)
