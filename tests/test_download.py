@@ -245,6 +245,13 @@ class TestRevisions:
         moved = hub.add("a/b", model, "v1")
         assert find_source("a/b", revision="v1").revision == moved
 
+    def test_a_cache_that_cannot_note_the_branch_serves_as_well(
+        self, cache: Path, hub: LocalHub, commits: dict[str, str]
+    ) -> None:
+        (cache / "models--a--b").mkdir(parents=True)
+        (cache / "models--a--b" / "refs").touch()
+        assert find_source("a/b").revision == commits["main"]
+
     def test_an_unknown_one_is_told(self, hub: LocalHub, commits: dict[str, str]) -> None:
         assert failure("a/b", revision="v9").startswith("'a/b' has no revision 'v9' on the Hub.")
 
@@ -279,15 +286,15 @@ class TestAccess:
     ) -> None:
         hub.add("a/b", model)
         (cache.parent / "token").write_text("hf_expired", encoding="utf-8")
-        assert failure("a/b").startswith("the token of 'hf auth login' is set, but the Hub does not accept it.")
+        assert failure("a/b").startswith("The Hub does not accept the token of 'hf auth login'.")
         monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-        assert failure("a/b").startswith("HF_TOKEN is set, but the Hub does not accept it.")
+        assert failure("a/b").startswith("The Hub does not accept HF_TOKEN.")
 
     def test_a_token_that_may_not_read(self, hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
         hub.fault = (403, "")
         assert failure("a/b").startswith("The Hub answers 403 Forbidden for 'a/b'.")
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        assert failure("a/b").startswith("HF_TOKEN is set, but may not read 'a/b'.")
+        assert failure("a/b").startswith("The Hub does not let HF_TOKEN read 'a/b'.")
 
     def test_the_token_goes_to_the_hub_alone(self, hub: LocalHub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         hub.add("a/b", model, private=True)
@@ -415,6 +422,30 @@ class TestResume:
         hub.cut("model.safetensors", 4000)
         find_source("a/b")
         assert capfd.readouterr() == ("", "")
+
+
+class TestLargeFiles:
+    """hf_xet, which brings them from the real Hub, has one error for everything."""
+
+    @pytest.fixture(autouse=True)
+    def _failing(self, hub: LocalHub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object, **__: object) -> str:
+            raise RuntimeError("Data processing error: reqwest\nsource: hyper")
+
+        hub.add("a/b", model)
+        monkeypatch.setattr("ovembed.hub.download.hf_hub_download", fail)
+
+    def test_what_it_says_first_is_told(self) -> None:
+        assert failure("a/b").startswith(
+            "The download of 'a/b' broke off: Data processing error: reqwest. Run the same"
+        )
+
+    def test_a_full_disk_is_seen(self, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import shutil
+
+        full = shutil.disk_usage(cache.parent)._replace(free=4096)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+        assert failure("a/b").startswith(f"'a/b' cannot be kept in the Hugging Face cache, {cache}: No space left")
 
 
 class TestDisk:

@@ -84,7 +84,10 @@ def export(
         bool, option("--trust-remote-code", help="Run Python code that comes with the model.")
     ] = False,
     allow_pickle: Annotated[
-        bool, option("--allow-pickle", help="Take pytorch_model.bin, which can run code, where there is nothing else.")
+        bool,
+        option(
+            "--allow-pickle", help="Read pytorch_model.bin, which can run code, where there is no safetensors file."
+        ),
     ] = False,
     overwrite: Annotated[
         bool, option("--overwrite", "--overwrite_models", help="Replace a model of that name.")
@@ -127,7 +130,7 @@ def export(
     )
     talk = Talk(quiet=quiet)
     with talk.steps() as step:
-        entry = export_model(request, ModelRepository(repository, config), on_step=step, on_progress=step.progress)
+        entry = export_model(request, ModelRepository(repository, config), on_step=step, on_download=step.progress)
     if as_json:
         print_json(report.entry_json(entry))
     else:

@@ -41,11 +41,11 @@ def export_model(
     repository: ModelRepository,
     *,
     on_step: Callable[[str], None] = lambda _: None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_download: Callable[[int, int], None] | None = None,
 ) -> ModelEntry:
     """Export one model into the repository and return its entry.
 
-    `on_step` hears of each step as it begins, `on_progress` of a download's bytes: those here, and those in all.
+    `on_step` hears of each step as it begins, `on_download` of a download's bytes: those here, and those in all.
     Until the last step, which renames a hidden folder and then replaces the config file, the repository is as
     it was, whatever happens. Raises ModelNotFound, InputError, ExportError, EngineError or RepositoryError;
     MissingExtra without the packages of the `export` extra.
@@ -61,7 +61,7 @@ def export_model(
         revision=request.revision,
         allow_pickle=request.allow_pickle,
         trust_remote_code=request.trust_remote_code,
-        on_progress=on_progress,
+        on_progress=on_download,
     )
     name = request.name or source.name
     repository.clean_up()

@@ -5,6 +5,8 @@ Layout, as huggingface_hub documents it: models--OWNER--NAME/ with snapshots/COM
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 from huggingface_hub import _CACHED_NO_EXIST, constants, snapshot_download, try_to_load_from_cache
@@ -35,10 +37,18 @@ def has_part(source: str) -> bool:
 
 
 def name_revision(source: str, revision: str, commit: str) -> None:
-    """Note that the branch or tag means this commit, so that it is found without the Hub."""
+    """Note that the branch or tag means this commit, so that it is found without the Hub.
+
+    A cache that can only be read serves as well without.
+    """
+    if revision == commit:
+        return
     path = _home(source) / "refs" / revision
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(commit, encoding="utf-8")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_text(commit, encoding="utf-8")
+        beside.replace(path)
 
 
 def snapshot_folder(source: str, commit: str) -> Path:

@@ -87,9 +87,8 @@ def fetch(
         for name in needed:
             _fetch_file(repo, name, progress)
             progress.end_file(repo.sizes[name])
-        # The branch gets its commit last, so that it never leads to half a model.
-        if repo.revision != repo.commit:
-            cache.name_revision(repo.source, repo.revision, repo.commit)
+        # Last, so that a branch never leads to half a model.
+        cache.name_revision(repo.source, repo.revision, repo.commit)
     return cache.snapshot_folder(repo.source, repo.commit)
 
 
@@ -241,9 +240,9 @@ def _refusal(error: BaseException, source: str, revision: str | None) -> ModelNo
         case hub.RevisionNotFoundError():
             text = f"'{source}' has no revision '{revision}' on the Hub. See its branches and tags at {page}/tree/main."
         case hub.HfHubHTTPError(response=response) if response.status_code == httpx.codes.UNAUTHORIZED and token:
-            text = f"{token} is set, but the Hub does not accept it. Make a new token at {_token_page()}, or unset it."
+            text = f"The Hub does not accept {token}. Make a new one at {_token_page()}, or go without it."
         case hub.HfHubHTTPError(response=response) if response.status_code == httpx.codes.FORBIDDEN and token:
-            text = f"{token} is set, but may not read '{source}'. Give it that right at {_token_page()}."
+            text = f"The Hub does not let {token} read '{source}'. Give it that right at {_token_page()}."
         case hub.HfHubHTTPError():
             text = f"The Hub answers {_status(error)} for '{source}'. Set HF_TOKEN if it takes a token, or see {page}."
         case _:
