@@ -31,6 +31,7 @@ FILES = {
     "config.json",
     "graph.pbtxt",
     "ovembed.json",
+    "golden.npz",
 }
 
 
@@ -265,7 +266,11 @@ class TestCommand:
             "fingerprint",
             "spec",
             "decisions",
+            "pooled",
+            "ovms_version",
             "fidelity",
+            "efficiency",
+            "tried",
             "versions",
             "folder",
             "size_bytes",
@@ -276,6 +281,7 @@ class TestCommand:
         assert labels == [
             "Looking for the model",
             "Converting to OpenVINO",
+            "Running the source model",
             "Writing int8 weights",
             "Comparing with the source model",
             "Publishing",

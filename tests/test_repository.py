@@ -155,7 +155,7 @@ class TestModel:
         entry = make_entry(tmp_path)
         write_model(entry)
         content = json.loads((tmp_path / "ovembed.json").read_text(encoding="utf-8"))
-        assert (content["format"], content["fingerprint"]) == (1, entry.spec.fingerprint)
+        assert (content["format"], content["fingerprint"]) == (2, entry.spec.fingerprint)
 
     def test_size_is_that_of_the_encoder(self, tmp_path: Path) -> None:
         for name, size in {"openvino_model.xml": 3, "openvino_model.bin": 40, "openvino_tokenizer.bin": 500}.items():
@@ -167,11 +167,16 @@ class TestModel:
             read_model(tmp_path)
 
     def test_a_newer_format_asks_for_an_update(self, tmp_path: Path) -> None:
-        (tmp_path / "ovembed.json").write_text('{"format": 2, "name": 7}', encoding="utf-8")
+        (tmp_path / "ovembed.json").write_text('{"format": 3, "name": 7}', encoding="utf-8")
         with pytest.raises(RepositoryError, match=r"written by a newer ovembed\. Update: pip install -U ovembed"):
             read_model(tmp_path)
 
-    @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"format": "1"}', '{"format": 1, "name": "a"}'])
+    def test_an_older_format_asks_for_another_export(self, tmp_path: Path) -> None:
+        (tmp_path / "ovembed.json").write_text('{"format": 1, "name": 7}', encoding="utf-8")
+        with pytest.raises(RepositoryError, match=r"written by an older ovembed\. Export the model again"):
+            read_model(tmp_path)
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"format": "1"}', '{"format": 2, "name": "a"}'])
     def test_a_damaged_file_is_named(self, content: str, tmp_path: Path) -> None:
         (tmp_path / "ovembed.json").write_text(content, encoding="utf-8")
         with pytest.raises(RepositoryError, match=r"ovembed\.json is damaged .*Export the model again"):
