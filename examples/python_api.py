@@ -12,7 +12,7 @@ repository = ModelRepository("models")
 if "minilm" in repository.names():
     entry = repository.get("minilm")
 else:
-    request = ExportRequest("sentence-transformers/all-MiniLM-L6-v2", name="minilm", weight_format="int8")
+    request = ExportRequest("sentence-transformers/all-MiniLM-L6-v2", name="minilm", precision="int8")
     entry = export_model(request, repository, on_step=print)
 print(f"{entry.name}: cosine to its source {entry.fidelity.mean:.4f}, fingerprint {entry.spec.fingerprint}")
 

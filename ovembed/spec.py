@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Pooling = Literal["cls", "mean", "last"]
-WeightFormat = Literal["fp32", "fp16", "int8"]
+WeightFormat = Literal["fp32", "fp16", "int8", "int4"]
+Precision = WeightFormat | Literal["full-int8"]
 
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
-WEIGHT_FORMATS: tuple[WeightFormat, ...] = get_args(WeightFormat)
 
 # Where the model came from does not change its vectors; the hash of its weights stands for that.
 _NOT_IN_FINGERPRINT = {"source", "revision"}
@@ -27,14 +27,16 @@ class ModelSpec:
     """What decides a model's vectors.
 
     `source` is the Hub id or folder name, `revision` its commit where one is known, `weights_sha256` the hash
-    of the source weights. `max_tokens` counts special tokens. `prompts` maps a name to the text put before
-    the input; `default_prompt` names the one used when nobody chooses.
+    of the source weights. `precision` is that of the weights; full-int8 quantizes the activations too, by ranges
+    seen on texts whose hash is `calibration_sha256` (None for the others). `max_tokens` counts special tokens.
+    `prompts` maps a name to the text put before the input; `default_prompt` names the one used when nobody chooses.
     """
 
     source: str
     revision: str | None
     weights_sha256: str
-    weight_format: WeightFormat
+    precision: Precision
+    calibration_sha256: str | None
     pooling: Pooling
     normalize: bool
     max_tokens: int

@@ -43,9 +43,9 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def repository(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> ModelRepository:
     """`tiny` (fp32), and the default model as `minilm` (int8) and `minilm-fp32`, made by the real export."""
     made = ModelRepository(tmp_path_factory.mktemp("repository") / "models")
-    export_model(ExportRequest(str(tiny_bert), name="tiny", weight_format="fp32"), made)
+    export_model(ExportRequest(str(tiny_bert), name="tiny", precision="fp32"), made)
     export_model(ExportRequest(DEFAULT_MODEL, name="minilm"), made)
-    export_model(ExportRequest(DEFAULT_MODEL, name="minilm-fp32", weight_format="fp32"), made)
+    export_model(ExportRequest(DEFAULT_MODEL, name="minilm-fp32", precision="fp32"), made)
     return made
 
 

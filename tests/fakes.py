@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ovembed import vectors
-from ovembed.repository import Decision, Fidelity, ModelEntry
+from ovembed.repository import Decision, Efficiency, Fidelity, ModelEntry
 from ovembed.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ def make_spec(**changes: object) -> ModelSpec:
         "source": "fake",
         "revision": None,
         "weights_sha256": "0" * 64,
-        "weight_format": "fp32",
+        "precision": "fp32",
+        "calibration_sha256": None,
         "pooling": "mean",
         "normalize": True,
         "max_tokens": 16,
@@ -40,8 +41,14 @@ def make_entry(folder: Path, name: str = "fake", **changes: object) -> ModelEntr
         name=name,
         folder=folder,
         spec=make_spec(**changes),
+        pooled=False,
+        ovms_version="2026.3",
         decisions=(Decision("pooling", "mean", "1_Pooling/config.json"),),
-        fidelity=Fidelity(texts=32, mean=0.9995, minimum=0.998),
+        fidelity=Fidelity(
+            texts=32, mean=0.9995, first_percentile=0.9985, minimum=0.998, neighbours=0.97, batch_minimum=0.9998
+        ),
+        efficiency=Efficiency(tokens_per_s=25000.0, speedup=1.8, size_ratio=0.26),
+        tried=(),
         versions={"openvino": "2026.4.0"},
     )
 

@@ -24,7 +24,7 @@ LEVELS = (
     {"vectors", "batches", "admission", "wire", "repository", "corpus"},
     {"engine", "hub"},
     {"local", "remote", "export"},
-    {"targets"},
+    {"targets", "verification"},
     {"launch", "deploy", "cluster", "server", "gateway"},
     {"cli"},
     {"__main__"},
@@ -45,6 +45,7 @@ HOMES = {
     "rich": {"cli"},
     "starlette": {"server", "gateway"},
     "uvicorn": {"server", "gateway"},
+    "google": {"repository"},
 }
 INSIDE_FUNCTIONS = {"optimum", "nncf", "torch", "transformers"}
 

@@ -11,6 +11,7 @@ from ovembed.cli.main import app, exit_code
 from tests.cli import ovembed
 
 HEAVY = {"numpy", "openvino", "torch", "transformers", "optimum", "nncf", "httpx", "starlette", "uvicorn", "tokenizers"}
+HEAVY |= {"google.protobuf"}
 COMMANDS = [command.name for command in app.registered_commands]
 
 

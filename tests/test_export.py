@@ -47,7 +47,7 @@ def origins(entry: ModelEntry) -> dict[str, tuple[str, str]]:
 
 
 def export(source: Path | str, repository: ModelRepository, **settings: Any) -> ModelEntry:
-    return export_model(ExportRequest(str(source), **({"weight_format": "fp32"} | settings)), repository)
+    return export_model(ExportRequest(str(source), **({"precision": "fp32"} | settings)), repository)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def last(tmp_path_factory: pytest.TempPathFactory) -> ModelEntry:
     """Last-token pooling and no Normalize, as the model's files say, in fp16."""
     folder = tmp_path_factory.mktemp("last")
     source = models.save_tiny_bert(folder / "tiny-last", pooling="last", normalize=False, max_seq_length=20)
-    return export(source, ModelRepository(folder / "models"), weight_format="fp16")
+    return export(source, ModelRepository(folder / "models"), precision="fp16")
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,7 @@ class TestFolder:
 
     def test_the_graph_says_what_was_decided(self, overridden: ModelEntry) -> None:
         assert (overridden.folder / "graph.pbtxt").read_text(encoding="utf-8") == (
+            "# OVMS_GRAPH_QUEUE_MAX_SIZE: AUTO\n"
             'input_stream: "REQUEST_PAYLOAD:input"\n'
             'output_stream: "RESPONSE_PAYLOAD:output"\n'
             "node {\n"
@@ -85,8 +86,8 @@ class TestFolder:
             '  input_side_packet: "EMBEDDINGS_NODE_RESOURCES:embeddings_servable"\n'
             '  input_stream: "REQUEST_PAYLOAD:input"\n'
             '  output_stream: "RESPONSE_PAYLOAD:output"\n'
-            "  node_options: {\n"
-            "    [type.googleapis.com/mediapipe.EmbeddingsCalculatorOVOptions]: {\n"
+            "  node_options {\n"
+            "    [type.googleapis.com/mediapipe.EmbeddingsCalculatorOVOptions] {\n"
             '      models_path: "./"\n'
             "      normalize_embeddings: false\n"
             "      pooling: CLS\n"
@@ -162,7 +163,7 @@ class TestRecipe:
     def test_the_default_model_has_its_known_recipe(self, repository: ModelRepository) -> None:
         spec = repository.get("minilm").spec
         assert (spec.source, spec.pooling, spec.normalize) == (DEFAULT_MODEL, "mean", True)
-        assert (spec.max_tokens, spec.dimensions, spec.weight_format) == (256, 384, "int8")
+        assert (spec.max_tokens, spec.dimensions, spec.precision) == (256, 384, "int8")
 
 
 class TestPrecision:
@@ -189,7 +190,7 @@ class TestFingerprint:
         assert export(tiny_bert, own, name="again").spec.fingerprint == repository.get("tiny").spec.fingerprint
         assert hashes(tiny_bert) == before
 
-    def test_weight_format_and_recipe_change_it(self, repository: ModelRepository, overridden: ModelEntry) -> None:
+    def test_precision_and_recipe_change_it(self, repository: ModelRepository, overridden: ModelEntry) -> None:
         assert repository.get("minilm").spec.fingerprint != repository.get("minilm-fp32").spec.fingerprint
         assert overridden.spec.weights_sha256 == repository.get("tiny").spec.weights_sha256
         assert overridden.spec.fingerprint != repository.get("tiny").spec.fingerprint

@@ -219,14 +219,31 @@ def test_a_damaged_source_is_told_in_one_line(
     damage: Callable[[Path], None], words: list[str], source: Path, own: ModelRepository, fail: Callable[..., str]
 ) -> None:
     damage(source)
-    message = fail(own.folder, str(source), "--name", "tiny")
+    message = fail(own.folder, str(source), "--name", "tiny", "--allow-pickle")
     for word in words:
         assert word in message
 
 
+def test_pickled_weights_are_refused_unless_allowed(
+    source: Path, own: ModelRepository, fail: Callable[..., str]
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    torch.save(load_file(source / "model.safetensors"), source / "pytorch_model.bin")
+    (source / "model.safetensors").unlink()
+    message = fail(own.folder, str(source), "--name", "tiny")
+    assert message.startswith(f"pytorch_model.bin of '{source}' can run code when it is read")
+    assert "Add --allow-pickle if you trust its author" in message
+    entry = export_model(
+        ExportRequest(str(source), name="tiny", weight_format="fp32", allow_pickle=True, overwrite=True), own
+    )
+    assert entry.fidelity.minimum > 0.9999
+
+
 def test_a_pooler_that_is_missing_is_no_loss(source: Path, own: ModelRepository) -> None:
     without("pooler.")(source)
-    entry = export_model(ExportRequest(str(source), weight_format="fp32"), own)
+    entry = export_model(ExportRequest(str(source), precision="fp32"), own)
     assert entry.fidelity.minimum > 0.9999
 
 
@@ -341,7 +358,7 @@ def export_until(step: str, ending: int, source: str, folder: str, name: str) ->
         if label == step:
             os.kill(os.getpid(), ending)
 
-    request = ExportRequest(source, name=name, weight_format="fp32", pooling="cls", overwrite=True)
+    request = ExportRequest(source, name=name, precision="fp32", pooling="cls", overwrite=True)
     export_model(request, ModelRepository(folder), on_step=on_step)
 
 

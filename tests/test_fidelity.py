@@ -149,7 +149,7 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def entry(source: Path) -> ModelEntry:
-    return export_model(ExportRequest(str(source), weight_format="fp32"), ModelRepository(source.parent / "models"))
+    return export_model(ExportRequest(str(source), precision="fp32"), ModelRepository(source.parent / "models"))
 
 
 class TestPooling:

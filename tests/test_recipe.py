@@ -388,10 +388,10 @@ def test_safetensors_are_preferred_to_pytorch_weights(tmp_path: Path) -> None:
 
 
 def test_hash_of_one_weight_file_is_its_own_and_of_several_depends_on_each(tmp_path: Path) -> None:
-    (tmp_path / "a.safetensors").write_bytes(b"abc")
+    (tmp_path / "model-1.safetensors").write_bytes(b"abc")
     assert hub.weights_sha256(tmp_path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     hashes = set()
     for second in (b"", b"abc", b"abd"):
-        (tmp_path / "b.safetensors").write_bytes(second)
+        (tmp_path / "model-2.safetensors").write_bytes(second)
         hashes.add(hub.weights_sha256(tmp_path))
     assert len(hashes) == 3

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ovembed.errors import InputError, ModelNotFound, RepositoryError
-from ovembed.repository import ModelEntry, ModelRepository, config, graph, read_model, write_model
+from ovembed.repository import ModelEntry, ModelRepository, config, read_model, write_model
 from ovembed.repository import repository as repository_module
 from ovembed.repository.files import replace_file, swap_folders, writing
 from tests.fakes import make_entry, make_spec
@@ -29,6 +29,7 @@ def publish(
     repository: ModelRepository, name: str, *, overwrite: bool = False, weights: str = "weights", **spec: object
 ) -> ModelEntry:
     with repository.stage() as staged:
+        (staged.folder / "graph.pbtxt").write_text("graph", encoding="utf-8")
         (staged.folder / "openvino_model.xml").write_text("xml", encoding="utf-8")
         (staged.folder / "openvino_model.bin").write_text(weights, encoding="utf-8")
         write_model(make_entry(staged.folder, name, **spec))
@@ -103,6 +104,13 @@ class TestConfig:
         path.write_text('{"mediapipe_config_list": [{"name": "bare"}]}', encoding="utf-8")
         assert config.read(path).base_path("bare") == "bare"
 
+    def test_classic_graphs_come_first_and_otherwise_the_order_stays(self) -> None:
+        serving = config.ServingConfig({}, {})
+        for name in "abcd":
+            serving = serving.with_graph(name, name)
+        assert serving.with_classic_first({"d", "b"}).names == ["b", "d", "a", "c"]
+        assert serving.with_classic_first(set()) == serving
+
     @pytest.mark.parametrize(
         "content",
         [
@@ -115,6 +123,9 @@ class TestConfig:
             b'{"mediapipe_config_list": 1}',
             b'{"mediapipe_config_list": ["a"]}',
             b'{"mediapipe_config_list": [{"base_path": "a"}]}',
+            b'{"model_config_list": 1}',
+            b'{"model_config_list": [{"name": "a"}]}',
+            b'{"model_config_list": [{"config": {"base_path": "a"}}]}',
         ],
     )
     def test_a_broken_file_is_named_and_never_overwritten(self, content: bytes, repository: ModelRepository) -> None:
@@ -132,40 +143,6 @@ class TestConfig:
     def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(RepositoryError, match="cannot be read: Is a directory"):
             config.read(tmp_path)
-
-
-class TestGraph:
-    @pytest.mark.parametrize(
-        ("pooling", "normalize", "lines"),
-        [
-            ("cls", True, ("true", "CLS")),
-            ("mean", True, ("true", "MEAN")),
-            ("last", False, ("false", "LAST")),
-        ],
-    )
-    def test_golden_text(self, pooling: str, normalize: bool, lines: tuple[str, str], tmp_path: Path) -> None:
-        spec = make_spec(pooling=pooling, normalize=normalize)
-        graph.write(tmp_path, spec, target_device="CPU", num_streams=2)
-        assert (tmp_path / "graph.pbtxt").read_text(encoding="utf-8") == (
-            'input_stream: "REQUEST_PAYLOAD:input"\n'
-            'output_stream: "RESPONSE_PAYLOAD:output"\n'
-            "node {\n"
-            '  name: "EmbeddingsExecutor"\n'
-            '  calculator: "EmbeddingsCalculatorOV"\n'
-            '  input_side_packet: "EMBEDDINGS_NODE_RESOURCES:embeddings_servable"\n'
-            '  input_stream: "REQUEST_PAYLOAD:input"\n'
-            '  output_stream: "RESPONSE_PAYLOAD:output"\n'
-            "  node_options: {\n"
-            "    [type.googleapis.com/mediapipe.EmbeddingsCalculatorOVOptions]: {\n"
-            '      models_path: "./"\n'
-            f"      normalize_embeddings: {lines[0]}\n"
-            f"      pooling: {lines[1]}\n"
-            '      target_device: "CPU"\n'
-            '      plugin_config: \'{"NUM_STREAMS": "2"}\'\n'
-            "    }\n"
-            "  }\n"
-            "}\n"
-        )
 
 
 class TestModel:
@@ -274,6 +251,95 @@ class TestReading:
         assert repository.get("a").name == "a"
 
 
+class TestGraphsAmongTheModels:
+    """From OVMS 2025.1 on, an entry of model_config_list whose folder holds a graph is one."""
+
+    def listed(self, repository: ModelRepository, *entries: dict[str, Any], **other: Any) -> None:
+        content = {"model_config_list": list(entries)} | other
+        repository.config_path.parent.mkdir(exist_ok=True)
+        repository.config_path.write_text(json.dumps(content), encoding="utf-8")
+
+    def content(self, repository: ModelRepository) -> Any:
+        return json.loads(repository.config_path.read_text(encoding="utf-8"))
+
+    def place(self, repository: ModelRepository, folder: str, name: str = "m") -> Path:
+        """A model of ours, as it lies in its folder."""
+        path = repository.folder / folder
+        path.mkdir(parents=True)
+        (path / "graph.pbtxt").touch()
+        write_model(make_entry(path, name))
+        return path
+
+    @pytest.mark.parametrize("absolute", [False, True])
+    def test_they_are_served_by_the_name_they_have_there(self, absolute: bool, repository: ModelRepository) -> None:
+        folder = self.place(repository, "somewhere")
+        self.listed(repository, {"config": {"name": "m", "base_path": str(folder) if absolute else "somewhere"}})
+        assert repository.names() == ["m"]
+        assert repository.get("m").folder == folder
+
+    def test_without_a_base_path_the_folder_has_the_name(self, repository: ModelRepository) -> None:
+        folder = self.place(repository, "org/m")
+        self.listed(repository, {"config": {"name": "org/m"}})
+        assert repository.get("org/m").folder == folder
+
+    def test_a_name_in_both_lists_is_one_model(self, repository: ModelRepository) -> None:
+        self.place(repository, "m")
+        graph = self.place(repository, "graph")
+        self.listed(
+            repository,
+            {"config": {"name": "m", "base_path": "m"}},
+            mediapipe_config_list=[{"name": "m", "base_path": "graph"}],
+        )
+        assert repository.names() == ["m"]
+        assert repository.get("m").folder == graph
+        publish(repository, "m", overwrite=True, weights="new")
+        assert repository.names() == ["m"]
+        assert weights_of(repository, "m") == "new"
+
+    @pytest.mark.parametrize("base_path", ["resnet", "/models/resnet", "s3://bucket/resnet"])
+    def test_models_are_not_graphs(self, base_path: str, repository: ModelRepository) -> None:
+        (repository.folder / "resnet" / "1").mkdir(parents=True)
+        self.listed(repository, {"config": {"name": "resnet", "base_path": base_path}})
+        assert repository.names() == []
+        with pytest.raises(ModelNotFound, match=r"No model 'resnet' .*it has none"):
+            repository.get("resnet")
+        with pytest.raises(InputError, match=r"'resnet' is taken by a model in .*config_embeddings\.json"):
+            repository.check_name("resnet", overwrite=True)
+
+    def test_an_export_keeps_every_entry_as_it_is(self, repository: ModelRepository) -> None:
+        self.place(repository, "m")
+        entries: list[dict[str, Any]] = [
+            {"config": {"name": "m", "base_path": "m", "graph_path": "tuned.pbtxt", "new_key": [1]}, "beside": {}},
+            {"config": {"name": "resnet", "base_path": "/models/resnet", "nireq": 4}},
+        ]
+        self.listed(repository, *entries, monitoring={"metrics": {"enable": True}}, future={"a": 1})
+        publish(repository, "added")
+        assert repository.names() == ["added", "m"]
+        assert self.content(repository) == {
+            "model_config_list": entries,
+            "monitoring": {"metrics": {"enable": True}},
+            "future": {"a": 1},
+            "mediapipe_config_list": [{"name": "added", "base_path": "added"}],
+        }
+
+    @pytest.mark.parametrize("base_path", ["m", "./m", "ABSOLUTE"])
+    def test_a_model_exported_again_is_not_listed_twice(self, base_path: str, repository: ModelRepository) -> None:
+        folder = self.place(repository, "m")
+        entry = {"config": {"name": "m", "base_path": base_path.replace("ABSOLUTE", str(folder)), "new_key": 1}}
+        self.listed(repository, entry)
+        publish(repository, "m", overwrite=True, weights="new")
+        assert self.content(repository) == {"model_config_list": [entry], "mediapipe_config_list": []}
+        assert weights_of(repository, "m") == "new"
+
+    def test_one_that_led_elsewhere_leads_to_the_new_model(self, repository: ModelRepository) -> None:
+        self.place(repository, "old")
+        self.listed(repository, {"config": {"name": "m", "base_path": "old", "new_key": 1}, "beside": 2})
+        publish(repository, "m", weights="new")
+        moved = {"config": {"name": "m", "base_path": "m", "new_key": 1}, "beside": 2}
+        assert self.content(repository) == {"model_config_list": [moved], "mediapipe_config_list": []}
+        assert weights_of(repository, "m") == "new"
+
+
 class TestNames:
     @pytest.mark.parametrize(
         "name",
@@ -331,6 +397,29 @@ class TestNames:
         with pytest.raises(InputError, match=r"photos exists and is no exported model\. Move it away"):
             publish(repository, "photos", overwrite=overwrite)
         assert files_of(repository.folder) == {"photos/cat.jpg": b"cat"}
+
+
+class TestClassicFirst:
+    """OVMS up to 2025.3 may stop loading classic graphs behind one that is not."""
+
+    def publish_classic(self, repository: ModelRepository, name: str) -> None:
+        with repository.stage() as staged:
+            for path in ("graph.pbtxt", "embeddings/1/model.xml"):
+                (staged.folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (staged.folder / path).touch()
+            write_model(make_entry(staged.folder, name))
+            repository.publish(staged, name, overwrite=True)
+
+    def test_classic_models_are_served_before_others_in_the_order_they_came(self, repository: ModelRepository) -> None:
+        publish(repository, "a")
+        self.publish_classic(repository, "b")
+        publish(repository, "c")
+        self.publish_classic(repository, "d")
+        assert repository.names() == ["b", "d", "a", "c"]
+        self.publish_classic(repository, "d")
+        assert repository.names() == ["b", "d", "a", "c"]
+        self.publish_classic(repository, "c")
+        assert repository.names() == ["b", "d", "c", "a"]
 
 
 class TestPublish:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ovembed.cli import report
 from ovembed.cli.options import JsonOpt, QuietOpt, option
 from ovembed.cli.output import Talk, print_json, program
-from ovembed.spec import Pooling, WeightFormat
+from ovembed.spec import Pooling, Precision, WeightFormat
 
 if TYPE_CHECKING:
     from ovembed.repository import ModelEntry
@@ -30,7 +31,20 @@ def export(
             show_default="<repository>/config_embeddings.json",
         ),
     ] = None,
-    weight_format: Annotated[WeightFormat, option("--weight-format", help="Precision of the weights.")] = "int8",
+    weight_format: Annotated[
+        WeightFormat | None, option("--weight-format", help="Precision of the weights.", show_default="int8")
+    ] = None,
+    quant_mode: Annotated[
+        Literal["int8", "auto"] | None,
+        option(
+            "--quant-mode",
+            help="int8: weights and activations, calibrated; auto: the fastest precision that is near enough.",
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        option("--calibration", help="Texts to calibrate on, one on each line.", show_default="bundled texts"),
+    ] = None,
     pooling: Annotated[Pooling | None, option("--pooling", help="How to pool.", show_default=_FROM_MODEL)] = None,
     normalize: Annotated[
         bool | None,
@@ -44,12 +58,17 @@ def export(
     max_length: Annotated[
         int | None, option("--max-length", min=3, help="Longest input in tokens.", show_default=_FROM_MODEL)
     ] = None,
+    ovms_version: Annotated[
+        str | None,
+        option("--ovms-version", help="OVMS that will serve it: decides the layout.", show_default="the newest"),
+    ] = None,
     target_device: Annotated[
         str, option("--target-device", "--target_device", help="Device that OVMS runs the model on.")
     ] = "CPU",
     num_streams: Annotated[
         int, option("--num-streams", "--num_streams", min=1, help="Streams that OVMS runs the model with.")
     ] = 1,
+    truncate: Annotated[bool, option("--truncate", help="Let OVMS cut texts that are too long.")] = False,
     revision: Annotated[str | None, option("--revision", help="Branch, tag or commit on the Hub.")] = None,
     min_similarity: Annotated[
         float | None,
@@ -58,11 +77,17 @@ def export(
             min=0,
             max=1,
             help="Fail when the mean cosine to the source model is below.",
-            show_default="0.9999 fp32, 0.9995 fp16, 0.98 int8",
+            show_default="by the precision",
         ),
     ] = None,
     trust_remote_code: Annotated[
         bool, option("--trust-remote-code", help="Run Python code that comes with the model.")
+    ] = False,
+    allow_pickle: Annotated[
+        bool,
+        option(
+            "--allow-pickle", help="Read pytorch_model.bin, which can run code, where there is no safetensors file."
+        ),
     ] = False,
     overwrite: Annotated[
         bool, option("--overwrite", "--overwrite_models", help="Replace a model of that name.")
@@ -73,45 +98,48 @@ def export(
 ) -> None:
     """Make a checked OpenVINO model of a Hugging Face one."""
     from ovembed.export import ExportRequest, export_model
-    from ovembed.repository import ModelRepository
+    from ovembed.repository import NEWEST, ModelRepository
 
     chosen = source or source_model
     if chosen is None:
         raise typer.BadParameter("name a Hugging Face id or a folder.", param_hint="SOURCE")
+    if weight_format is not None and quant_mode is not None:
+        raise typer.BadParameter("choose --weight-format or --quant-mode, not both.", param_hint="--quant-mode")
+    precision: Precision | Literal["auto"] = weight_format or "int8"
+    if quant_mode is not None:
+        precision = "auto" if quant_mode == "auto" else "full-int8"
+    if calibration is not None and quant_mode is None:
+        raise typer.BadParameter("calibrates --quant-mode; add it.", param_hint="--calibration")
     request = ExportRequest(
         source=chosen,
         name=name,
         revision=revision,
-        weight_format=weight_format,
+        precision=precision,
+        calibration=calibration,
         pooling=pooling,
         normalize=normalize,
         max_tokens=max_length,
+        ovms_version=ovms_version or NEWEST.name,
         target_device=target_device,
         num_streams=num_streams,
+        truncate=truncate,
         min_similarity=min_similarity,
         trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
         overwrite=overwrite,
     )
     talk = Talk(quiet=quiet)
     with talk.steps() as step:
-        entry = export_model(request, ModelRepository(repository, config), on_step=step)
+        entry = export_model(request, ModelRepository(repository, config), on_step=step, on_download=step.progress)
     if as_json:
-        print_json(entry.to_json() | {"folder": str(entry.folder), "size_bytes": entry.size_bytes})
+        print_json(report.entry_json(entry))
     else:
         show_entry(talk, entry)
         talk.say(f"Next: {program()} serve --repository {repository} --model {entry.name}")
 
 
 def show_entry(talk: Talk, entry: ModelEntry) -> None:
-    """What was decided and from where, and how near the vectors are to the source's."""
-    talk.table(
-        ["Setting", "Value", "From"],
-        [[decision.setting, decision.value, decision.origin] for decision in entry.decisions],
-    )
-    fidelity = entry.fidelity
-    talk.say(
-        f"{entry.spec.weight_format} weights, {entry.size_bytes / 1e6:.1f} MB. Cosine to the source over "
-        f"{fidelity.texts} texts: mean {fidelity.mean:.4f}, lowest {fidelity.minimum:.4f}. "
-        f"Fingerprint {entry.spec.fingerprint}."
-    )
+    for columns, rows in report.tables(entry):
+        talk.table(columns, rows)
+    talk.say(report.summary(entry))
     talk.say(f"Model '{entry.name}' is in {entry.folder}", "bold")

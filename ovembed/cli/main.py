@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovembed import __version__
-from ovembed.cli import demo, embed, export, health, serve
+from ovembed.cli import demo, embed, export, health, models, serve
 from ovembed.errors import NotReady, OvembedError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def _options(
 
 
 app.command("export")(export.export)
+app.add_typer(models.app, name="models")
 app.command("serve")(serve.serve)
 app.command("health")(health.health)
 app.command("embed")(embed.embed)

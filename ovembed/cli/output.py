@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.progress import Progress
+    from rich.status import Status
 
 _CLOSED_PIPE = 141  # what a shell reports of a program that a closed pipe ended
 
@@ -36,29 +37,42 @@ class Talk:
         print_table(self.console, columns, rows)
 
     @contextlib.contextmanager
-    def steps(self) -> Iterator[Callable[[str], None]]:
+    def steps(self) -> Iterator[Steps]:
         """Shows the step at work with a spinner, and how long each took once it is done."""
-        began: list[tuple[str, float]] = []
         status = self.console.status("", spinner_style="cyan")
-
-        def end_step() -> None:
-            if began:
-                label, start = began.pop()
-                self.say(f"  {label}  {time.perf_counter() - start:.1f} s", "dim")
-
-        def step(label: str) -> None:
-            end_step()
-            began.append((label, time.perf_counter()))
-            status.update(Text(f"{label} …"))
-
         with status:
-            yield step
-            end_step()
+            steps = Steps(self, status)
+            yield steps
+            steps.end()
 
     def bar(self, *columns: Any) -> Progress:
         from rich.progress import Progress
 
         return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+
+class Steps:
+    """Call it with each step's label as the step begins."""
+
+    def __init__(self, talk: Talk, status: Status) -> None:
+        self._talk = talk
+        self._status = status
+        self._label: str | None = None
+        self._began = 0.0
+
+    def __call__(self, label: str) -> None:
+        self.end()
+        self._label, self._began = label, time.perf_counter()
+        self._status.update(Text(f"{label} …"))
+
+    def progress(self, done: int, total: int) -> None:
+        """Bytes of a download, within the step at work."""
+        self._status.update(Text(f"{self._label} … {done / 1e6:.1f} of {total / 1e6:.1f} MB"))
+
+    def end(self) -> None:
+        if self._label is not None:
+            self._talk.say(f"  {self._label}  {time.perf_counter() - self._began:.1f} s", "dim")
+            self._label = None
 
 
 def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

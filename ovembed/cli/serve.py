@@ -62,7 +62,7 @@ def serve(
         for entry in entries:
             spec = entry.spec
             talk.say(
-                f"{entry.name}: {spec.weight_format}, {spec.pooling} pooling, up to {spec.max_tokens} tokens, "
+                f"{entry.name}: {spec.precision}, {spec.pooling} pooling, up to {spec.max_tokens} tokens, "
                 f"{spec.dimensions} dimensions, fingerprint {spec.fingerprint}"
             )
         talk.say(f"Serving on {url} ({used_streams} streams on {used_threads} threads). Stop with Ctrl-C.", "bold")

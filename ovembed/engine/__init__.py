@@ -1,5 +1,5 @@
 """OpenVINO: texts to token ids, token ids to rows. The only room, beside export/, that imports openvino."""
 
-from ovembed.engine.openvino_engine import EngineSettings, OpenVINOEngine, default_cache_dir
+from ovembed.engine.openvino_engine import EngineSettings, ModelFiles, OpenVINOEngine, default_cache_dir
 
-__all__ = ["EngineSettings", "OpenVINOEngine", "default_cache_dir"]
+__all__ = ["EngineSettings", "ModelFiles", "OpenVINOEngine", "default_cache_dir"]

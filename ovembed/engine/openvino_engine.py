@@ -7,7 +7,7 @@ import queue
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 import openvino as ov
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from ovembed.protocols import Tokens, Vectors
-    from ovembed.repository import ModelEntry
     from ovembed.spec import ModelSpec
 
 # Kernels that OpenVINO keeps for shapes it has met. Unbounded, memory grows with every new shape
@@ -32,6 +31,20 @@ _KERNEL_CACHE_CAPACITY = 64
 # Activations that meet int8 weights are quantized in groups of so many values. OpenVINO's own 32 is about 9 %
 # slower; at 128 the mean cosine to the source falls below 0.999 (MiniLM, 3,000 sentences).
 _ACTIVATION_GROUP_SIZE = 64
+
+
+class ModelFiles(Protocol):
+    """What there is to load: a model of the repository, or one in the making."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    @property
+    def model_path(self) -> Path: ...
+    @property
+    def tokenizer_path(self) -> Path: ...
+    @property
+    def pooled(self) -> bool:
+        """The encoder pools its tokens itself, into (batch, 1, dimensions)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +95,17 @@ class OpenVINOEngine:
         self.closing_tokens = closing_tokens(tokenizer)
 
     @classmethod
-    def load(cls, entry: ModelEntry, settings: EngineSettings | None = None) -> Self:
+    def load(cls, files: ModelFiles, settings: EngineSettings | None = None) -> Self:
         """Raises EngineError, naming the file, when the model or its tokenizer cannot be loaded."""
         settings = settings or EngineSettings()
-        with _translated(f"{entry.tokenizer_path} cannot be read"):
-            tokenizer = load_tokenizer(entry.tokenizer_path)
-        with _translated(f"{entry.model_path} cannot be loaded; export the model again"):
-            model = ov.Core().read_model(entry.model_path)
-            pooled = with_pooling(model, None if entry.pooled else entry.spec.pooling, normalize=entry.spec.normalize)
+        spec = files.spec
+        with _translated(f"{files.tokenizer_path} cannot be read"):
+            tokenizer = load_tokenizer(files.tokenizer_path)
+        with _translated(f"{files.model_path} cannot be loaded; export the model again"):
+            model = ov.Core().read_model(files.model_path)
+            pooled = with_pooling(model, None if files.pooled else spec.pooling, normalize=spec.normalize)
             compiled = _compile(pooled, settings)
-        return cls(entry.spec, tokenizer, compiled, settings)
+        return cls(spec, tokenizer, compiled, settings)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]

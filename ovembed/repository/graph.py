@@ -1,45 +1,108 @@
-"""graph.pbtxt of OVMS's embeddings calculator (`EmbeddingsCalculatorOV`, OVMS 2025.4 and newer)."""
+"""graph.pbtxt: the MediaPipe graph that makes OVMS answer embedding requests with a model.
+
+Two calculators do it. `EmbeddingsCalculator` (the classic layout, OVMS 2025.0 to 2025.3) takes the encoder and the
+tokenizer from two servables that subconfig.json defines; `EmbeddingsCalculatorOV` (from 2025.2) loads both itself.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ovembed.errors import InputError, RepositoryError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from ovembed.spec import ModelSpec
+    from ovembed.repository.versions import Layout, OvmsVersion
+    from ovembed.spec import Pooling
 
 FILE_NAME = "graph.pbtxt"
 
-# The stream and side-packet names are fixed in OVMS; the node must have a name. Doubled braces are literal.
-_TEMPLATE = """\
-input_stream: "REQUEST_PAYLOAD:input"
-output_stream: "RESPONSE_PAYLOAD:output"
-node {{
-  name: "EmbeddingsExecutor"
-  calculator: "EmbeddingsCalculatorOV"
-  input_side_packet: "EMBEDDINGS_NODE_RESOURCES:embeddings_servable"
-  input_stream: "REQUEST_PAYLOAD:input"
-  output_stream: "RESPONSE_PAYLOAD:output"
-  node_options: {{
-    [type.googleapis.com/mediapipe.EmbeddingsCalculatorOVOptions]: {{
-      models_path: "./"
-      normalize_embeddings: {normalize}
-      pooling: {pooling}
-      target_device: "{target_device}"
-      plugin_config: '{{"NUM_STREAMS": "{num_streams}"}}'
-    }}
-  }}
-}}
-"""
+# A comment to protobuf; OVMS looks for it in the text and keeps started graphs between requests.
+_GRAPH_POOL = "# OVMS_GRAPH_QUEUE_MAX_SIZE: AUTO\n"
 
 
-def write(folder: Path, spec: ModelSpec, *, target_device: str, num_streams: int) -> None:
-    """Every setting that decides the vectors is written out: OVMS's defaults differ between versions."""
-    text = _TEMPLATE.format(
-        normalize="true" if spec.normalize else "false",
-        pooling=spec.pooling.upper(),
-        target_device=target_device,
-        num_streams=num_streams,
-    )
-    (folder / FILE_NAME).write_text(text, encoding="utf-8")
+@dataclass(frozen=True, slots=True)
+class Servables:
+    """The names of the two models behind a classic graph."""
+
+    tokenizer: str
+    encoder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What a graph tells the server; None and empty where it leaves the choice to OVMS's default.
+
+    Only a classic graph has `servables`, and it says `normalize` besides them and nothing else.
+    """
+
+    normalize: bool
+    pooling: Pooling | None = None
+    truncate: bool = False
+    target_device: str | None = None
+    plugin_config: Mapping[str, str] = field(default_factory=dict)
+    models_path: str = "./"
+    servables: Servables | None = None
+
+    @property
+    def layout(self) -> Layout:
+        return "classic" if self.servables else "ov"
+
+    def options(self) -> dict[str, Any]:
+        """What is said, by the names that OVMS's calculators have for their options."""
+        said: dict[str, Any] = {"normalize_embeddings": self.normalize}
+        if not self.servables:
+            said["models_path"] = self.models_path
+        if self.pooling is not None:
+            said["pooling"] = self.pooling.upper()
+        if self.truncate:
+            said["truncate"] = True
+        if self.target_device is not None:
+            said["target_device"] = self.target_device
+        if self.plugin_config:
+            said["plugin_config"] = json.dumps(dict(self.plugin_config), ensure_ascii=False)
+        return said
+
+
+def render(graph: Graph, version: OvmsVersion) -> str:
+    """The text of the file. Raises InputError for what that version's graphs cannot say."""
+    from ovembed.repository import pbtxt  # noqa: PLC0415  protobuf loads when a graph is met
+
+    if graph.layout != version.layout:
+        raise InputError(f"A graph of the {graph.layout} layout is not for OVMS {version.name}.")
+    for option in graph.options():
+        if option not in version.graph_options:
+            raise InputError(f"OVMS {version.name} has no graph option '{option}'.")
+    if graph.pooling is not None and not version.pools(graph.pooling):
+        raise InputError(f"The graph option 'pooling' of OVMS {version.name} does not know '{graph.pooling}'.")
+    return (_GRAPH_POOL if version.graph_pool else "") + pbtxt.write(graph)
+
+
+def parse(text: str, origin: object = FILE_NAME) -> Graph:
+    """The inverse of render. Raises RepositoryError, in which `origin` names the text, for any other graph.
+
+    What we have no use for is passed over, in graphs made by others too.
+    """
+    from ovembed.repository import pbtxt  # noqa: PLC0415
+
+    try:
+        graph = pbtxt.read(text)
+    except (TypeError, ValueError) as error:
+        raise RepositoryError(f"{origin} is not a graph for embeddings: {error}") from error
+    if graph is None:
+        raise RepositoryError(f"{origin} is not a graph for embeddings: it has none of their calculators.")
+    return graph
+
+
+def read(path: Path) -> Graph:
+    """Raises RepositoryError."""
+    try:
+        return parse(path.read_text(encoding="utf-8"), path)
+    except OSError as error:
+        raise RepositoryError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise RepositoryError(f"{path} is not a graph for embeddings: it is no UTF-8 text.") from error

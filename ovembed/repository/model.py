@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ovembed.errors import RepositoryError
+from ovembed.repository import layout, versions
 from ovembed.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from ovembed.spec import Precision
+
 FILE_NAME = "ovembed.json"
-MODEL_NAME = "openvino_model.xml"
 TOKENIZER_NAME = "tokenizer.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +32,76 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """Cosine of the exported model's vectors to the source model's, over the probe texts."""
+    """How near the exported model's vectors are to its source's, over the probe texts.
+
+    `mean`, `first_percentile` and `minimum` are of the cosine between each text's two vectors. `neighbours` is the
+    share of each text's ten nearest other texts that are the same ten by both models. `batch_minimum` is the lowest
+    cosine between a text embedded alone and in a batch with others.
+    """
 
     texts: int
     mean: float
+    first_percentile: float
     minimum: float
+    neighbours: float
+    batch_minimum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Efficiency:
+    """Speed and size, as measured where the model was exported.
+
+    `tokens_per_s` is of the compiled encoder on full batches; `speedup` and `size_ratio` compare with fp32 (above 1
+    is faster, below 1 is smaller).
+    """
+
+    tokens_per_s: float
+    speedup: float
+    size_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A precision that stood for choice, and what was measured of it; or the problem that ruled it out."""
+
+    precision: Precision
+    fidelity: Fidelity | None = None
+    efficiency: Efficiency | None = None
+    problem: str | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        fidelity, efficiency = data["fidelity"], data["efficiency"]
+        return cls(
+            precision=data["precision"],
+            fidelity=fidelity and Fidelity(**fidelity),
+            efficiency=efficiency and Efficiency(**efficiency),
+            problem=data["problem"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model in a folder. `name` is what clients call it; `pooled` if the model pools its tokens itself."""
+    """A model in a folder. `name` is what clients call it.
+
+    `pooled` tells that the encoder pools its tokens itself, into (batch, 1, dimensions); `ovms_version` is the OVMS
+    that the folder is laid out for. `tried` are the precisions it was chosen from, where there was a choice.
+    """
 
     name: str
     folder: Path
     spec: ModelSpec
+    pooled: bool
+    ovms_version: str
     decisions: tuple[Decision, ...]
     fidelity: Fidelity
+    efficiency: Efficiency
+    tried: tuple[Tried, ...]
     versions: dict[str, str]
-    pooled: bool = False
 
     @property
     def model_path(self) -> Path:
-        return self.folder / MODEL_NAME
+        return layout.encoder(self.folder, versions.ovms_version(self.ovms_version).layout)
 
     @property
     def tokenizer_path(self) -> Path:
@@ -59,7 +110,7 @@ class ModelEntry:
     @property
     def size_bytes(self) -> int:
         """Size of the encoder, weights included."""
-        return sum(path.stat().st_size for path in self.folder.glob("openvino_model.*"))
+        return sum(path.stat().st_size for path in (self.model_path, self.model_path.with_suffix(".bin")))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -67,10 +118,13 @@ class ModelEntry:
             "name": self.name,
             "fingerprint": self.spec.fingerprint,
             "spec": self.spec.to_json(),
+            "pooled": self.pooled,
+            "ovms_version": self.ovms_version,
             "decisions": [asdict(decision) for decision in self.decisions],
             "fidelity": asdict(self.fidelity),
+            "efficiency": asdict(self.efficiency),
+            "tried": [asdict(tried) for tried in self.tried],
             "versions": self.versions,
-            "pooled": self.pooled,
         }
 
 
@@ -90,14 +144,19 @@ def read(folder: Path) -> ModelEntry:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] > _FORMAT:
             raise RepositoryError(f"{path} was written by a newer ovembed. Update: pip install -U ovembed")
+        if content["format"] < _FORMAT:
+            raise RepositoryError(f"{path} was written by an older ovembed. Export the model again.")
         return ModelEntry(
             name=content["name"],
             folder=folder,
             spec=ModelSpec.from_json(content["spec"]),
+            pooled=content["pooled"],
+            ovms_version=content["ovms_version"],
             decisions=tuple(Decision(**decision) for decision in content["decisions"]),
             fidelity=Fidelity(**content["fidelity"]),
+            efficiency=Efficiency(**content["efficiency"]),
+            tried=tuple(map(Tried.from_json, content["tried"])),
             versions=content["versions"],
-            pooled=content.get("pooled", False),
         )
     except FileNotFoundError as error:
         raise RepositoryError(

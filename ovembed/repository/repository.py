@@ -1,6 +1,6 @@
 """ModelRepository: models appear in it whole or not at all, and the config file never names a missing one.
 
-Layout (the newest of OVMS):
+Layout (for OVMS 2025.2 and newer; `layout` has both):
 
     <repository>/config_embeddings.json       written last
     <repository>/<name>/graph.pbtxt, openvino_model.xml, ..., ovembed.json
@@ -23,10 +23,12 @@ from filelock import FileLock, Timeout
 from ovembed.errors import InputError, ModelNotFound, RepositoryError
 from ovembed.repository import config, model
 from ovembed.repository.files import swap_folders, writing
+from ovembed.repository.layout import find_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ovembed.repository.config import ServingConfig
     from ovembed.repository.model import ModelEntry
 
 DEFAULT_CONFIG_NAME = "config_embeddings.json"
@@ -58,7 +60,12 @@ class ModelRepository:
     def names(self) -> list[str]:
         """Served names of our models, in the order of the config file; graphs of other kinds are not ours."""
         serving = config.read(self.config_path)
-        return [name for name in serving.graphs if model.is_model(self.config_path.parent / serving.base_path(name))]
+        return [name for name in serving.names if model.is_model(self.config_path.parent / serving.base_path(name))]
+
+    def other_names(self) -> list[str]:
+        """Served names of the graphs that are not ours, in the order of the config file."""
+        ours = set(self.names())
+        return [name for name in config.read(self.config_path).names if name not in ours]
 
     def models(self) -> list[ModelEntry]:
         return [self.get(name) for name in self.names()]
@@ -66,8 +73,8 @@ class ModelRepository:
     def get(self, name: str) -> ModelEntry:
         """Raises ModelNotFound for a name that the config file does not serve."""
         serving = config.read(self.config_path)
-        if name not in serving.graphs:
-            held = f"it has: {', '.join(serving.graphs)}" if serving.graphs else "it has none"
+        if name not in serving.names:
+            held = f"it has: {', '.join(serving.names)}" if serving.names else "it has none"
             raise ModelNotFound(
                 f"No model '{name}' in {self.folder}/ ({held}). Export one: ovembed export SOURCE --name {name}"
             )
@@ -92,6 +99,9 @@ class ModelRepository:
         for other in self.names():
             if other.startswith(f"{name}/") or name.startswith(f"{other}/"):
                 raise InputError(f"'{name}' would lie inside or around the model '{other}'. Choose another --name.")
+        serving = config.read(self.config_path)
+        if serving.lists(name) and name not in serving.names:
+            raise InputError(f"'{name}' is taken by a model in {self.config_path}. Choose another --name.")
         target = self.folder / name
         if not target.exists():
             return
@@ -139,14 +149,56 @@ class ModelRepository:
             self.check_name(name, overwrite=overwrite)
             serving = config.read(self.config_path)
             self._move_into_place(staged.folder, target)
-            # Symbolic links resolved first: OVMS follows them before it goes up a "..".
-            base_path = os.path.relpath(self.folder.resolve() / name, self.config_path.parent.resolve())
             try:
-                config.write(self.config_path, serving.with_graph(name, base_path))
+                config.write(self.config_path, self._serving_also(name, serving))
             except BaseException:
                 self._take_back(staged.folder, target)
                 raise
         return model.read(target)
+
+    def remove(self, name: str) -> list[Path]:
+        """Take the model out of the config file, then delete its folder.
+
+        The folder stays when other config files beside this one or in the repository serve it; these are returned.
+        Raises ModelNotFound for a name that is not served, InputError for a graph that is not ours.
+        """
+        with self.stage() as staged, writing(self.folder), self._lock():
+            folder = self.get(name).folder
+            config.write(self.config_path, config.read(self.config_path).without(name))
+            others = self._other_configs_with(folder)
+            if not others:
+                folder.rename(staged.folder / folder.name)
+                self._remove_empty_parents(folder)
+        return others
+
+    def _other_configs_with(self, folder: Path) -> list[Path]:
+        """Configuration files that serve the folder; what is no such file is passed over."""
+        found = []
+        for path in sorted({*self.folder.glob("*.json"), *self.config_path.parent.glob("*.json")}):
+            with contextlib.suppress(RepositoryError):
+                serving = config.read(path)
+                if any((path.parent / serving.base_path(name)).resolve() == folder.resolve() for name in serving.names):
+                    found.append(path)
+        return found
+
+    def _remove_empty_parents(self, folder: Path) -> None:
+        """A name with a slash leaves the folder of its first part behind."""
+        for parent in folder.parents:
+            if parent.resolve() == self.folder.resolve() or not parent.is_relative_to(self.folder):
+                return
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+    def _serving_also(self, name: str, serving: ServingConfig) -> ServingConfig:
+        """An entry that leads to the model already stays as it is."""
+        home = self.config_path.parent
+        target = self.folder.resolve() / name
+        if name not in serving.names or (home / serving.base_path(name)).resolve() != target:
+            # Symbolic links resolved first: OVMS follows them before it goes up a "..".
+            serving = serving.with_graph(name, os.path.relpath(target, home.resolve()))
+        return serving.with_classic_first(
+            {other for other in serving.names if find_layout(home / serving.base_path(other)) == "classic"}
+        )
 
     def _move_into_place(self, staged: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +255,7 @@ class ModelRepository:
         if new.exists() and not (workplace / _MODEL).exists():
             name, config_path = new.read_text(encoding="utf-8").split("\n")
             with contextlib.suppress(OSError, RepositoryError):
-                if name not in config.read(Path(config_path)).graphs:
+                if not config.read(Path(config_path)).lists(name):
                     (self.folder / name).rename(workplace / _MODEL)
         aside = workplace / _REPLACED
         if aside.is_dir():

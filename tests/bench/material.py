@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ovembed import ModelEntry
     from ovembed.protocols import Vectors
-    from ovembed.spec import WeightFormat
+    from ovembed.spec import Precision
 
 STS = Path(__file__).parents[3] / "shared" / "data" / "sts-dev.tsv"
 
@@ -33,11 +33,11 @@ class Material:
     def source(self) -> Path:
         return find_source(DEFAULT_MODEL).folder
 
-    def model(self, weight_format: WeightFormat) -> ModelEntry:
-        name = f"minilm-{weight_format}"
+    def model(self, precision: Precision) -> ModelEntry:
+        name = f"minilm-{precision}"
         if name in self.repository.names():
             return self.repository.get(name)
-        return export_model(ExportRequest(DEFAULT_MODEL, name=name, weight_format=weight_format), self.repository)
+        return export_model(ExportRequest(DEFAULT_MODEL, name=name, precision=precision), self.repository)
 
     @cached_property
     def _pairs(self) -> list[list[str]]:

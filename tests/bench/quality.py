@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ovembed.protocols import Vectors
-    from ovembed.spec import WeightFormat
+    from ovembed.spec import Precision
     from tests.bench.material import Material
 
-COSINE_GOALS: dict[WeightFormat, tuple[float, float]] = {"fp32": (0.9999, 0.9999), "int8": (0.999, 0.99)}
+COSINE_GOALS: dict[Precision, tuple[float, float]] = {"fp32": (0.9999, 0.9999), "int8": (0.999, 0.99)}
 
 
 def measure(material: Material) -> Iterator[Figure]:
@@ -27,20 +27,20 @@ def measure(material: Material) -> Iterator[Figure]:
     source = _unit(sentence_transformer(material.source).encode(sentences))
     expected = _spearman(source, scores)
     yield Figure("source: Spearman on STS dev", expected, unit="points")
-    for weight_format, (mean, minimum) in COSINE_GOALS.items():
-        with load_embedder(material.model(weight_format)) as embedder:
+    for precision, (mean, minimum) in COSINE_GOALS.items():
+        with load_embedder(material.model(precision)) as embedder:
             together = _unit(embedder.embed(sentences).vectors)
             alone = _unit(np.concatenate([embedder.embed([sentence]).vectors for sentence in sentences]))
         cosines = _cosines(together, source)
         difference = abs(_spearman(together, scores) - expected)
-        yield Figure(f"{weight_format}: mean cosine to the source", cosines.mean(), ".5f", at_least=mean)
-        yield Figure(f"{weight_format}: lowest cosine to the source", cosines.min(), ".5f", at_least=minimum)
-        yield Figure(f"{weight_format}: Spearman, distance to the source's", difference, unit="points", at_most=0.2)
+        yield Figure(f"{precision}: mean cosine to the source", cosines.mean(), ".5f", at_least=mean)
+        yield Figure(f"{precision}: lowest cosine to the source", cosines.min(), ".5f", at_least=minimum)
+        yield Figure(f"{precision}: Spearman, distance to the source's", difference, unit="points", at_most=0.2)
         yield Figure(
-            f"{weight_format}: lowest cosine of a text alone to itself in a batch",
+            f"{precision}: lowest cosine of a text alone to itself in a batch",
             _cosines(together, alone).min(),
             ".5f",
-            at_least=0.9999 if weight_format == "fp32" else None,
+            at_least=0.9999 if precision == "fp32" else None,
         )
 
 

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ovembed.cli.options import ConfigOpt, JsonOpt, QuietOpt, RepositoryOpt
+from ovembed.cli.output import Talk, print_json, print_table, stdout_console
+
+if TYPE_CHECKING:
+    from ovembed.repository import ModelEntry
+
+app = typer.Typer(
+    help="Look at the models of a repository, check them again, remove them.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+_DEFAULT_REPOSITORY = Path("models")
+_NOT_VERIFIED = 1
+
+NameArg = Annotated[str, typer.Argument(help="Served name of the model.")]
+
+
+@app.callback()
+def models(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_models()
+
+
+@app.command("list")
+def list_models(
+    repository: RepositoryOpt = _DEFAULT_REPOSITORY, config: ConfigOpt = None, as_json: JsonOpt = False
+) -> None:
+    """All models, and what was measured of them."""
+    from ovembed.cli.report import entry_json
+    from ovembed.repository import ModelRepository
+
+    held = ModelRepository(repository, config)
+    entries, others = held.models(), held.other_names()
+    if as_json:
+        print_json({"models": [entry_json(entry) for entry in entries], "others": others})
+        return
+    if not entries and not others:
+        Talk().say(f"{repository}/ holds no model. Export one: ovembed export SOURCE")
+        return
+    rows = [_row(entry) for entry in entries] + [[name, "not made by ovembed"] for name in others]
+    columns = ["Name", "Precision", "Dimensions", "Tokens", "Size", "Cosine mean", "OVMS", "Fingerprint"]
+    print_table(stdout_console(), columns, rows)
+
+
+@app.command("show")
+def show(
+    name: NameArg,
+    repository: RepositoryOpt = _DEFAULT_REPOSITORY,
+    config: ConfigOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """What was decided at its export and from where, and its fidelity report."""
+    from ovembed.cli import report
+    from ovembed.repository import ModelRepository
+
+    entry = ModelRepository(repository, config).get(name)
+    if as_json:
+        print_json(report.entry_json(entry))
+        return
+    console = stdout_console()
+    for columns, rows in report.tables(entry):
+        print_table(console, columns, rows)
+    console.print(report.summary(entry), soft_wrap=True, markup=False)
+    console.print(f"Folder {entry.folder}", soft_wrap=True, markup=False)
+
+
+@app.command("verify")
+def verify(
+    name: NameArg,
+    repository: RepositoryOpt = _DEFAULT_REPOSITORY,
+    config: ConfigOpt = None,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Embed the texts of its export again and compare. Exit code 1 when the vectors have changed."""
+    from ovembed.repository import ModelRepository
+    from ovembed.verification import verify_model
+
+    entry = ModelRepository(repository, config).get(name)
+    with Talk(quiet=quiet).console.status(f"Embedding the golden texts of {name} …"):
+        result = verify_model(entry)
+    if as_json:
+        print_json({"name": name, "fingerprint": entry.spec.fingerprint} | result.to_json())
+    else:
+        columns = ["Model", "Texts", "Lowest cosine to the export's", "Mean cosine to the source's", "Result"]
+        sign = "ok" if result.passed else "FAILED"
+        cells = [name, str(result.texts), f"{result.lowest_to_recorded:.5f}", f"{result.mean_to_source:.5f}", sign]
+        print_table(stdout_console(), columns, [cells])
+    if not result.passed:
+        raise typer.Exit(_NOT_VERIFIED)
+
+
+@app.command("remove")
+def remove(
+    name: NameArg,
+    repository: RepositoryOpt = _DEFAULT_REPOSITORY,
+    config: ConfigOpt = None,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+) -> None:
+    """Take a model out of the configuration file and delete its folder."""
+    from ovembed.repository import ModelRepository
+
+    held = ModelRepository(repository, config)
+    others = held.remove(name)
+    if as_json:
+        print_json({"removed": name, "still_served_by": [str(path) for path in others]})
+    elif others:
+        kept = ", ".join(str(path) for path in others)
+        Talk(quiet=quiet).say(f"'{name}' is no longer in {held.config_path}. Its files stay: {kept} serves them too.")
+    else:
+        Talk(quiet=quiet).say(f"'{name}' is removed.")
+
+
+def _row(entry: ModelEntry) -> list[str]:
+    spec = entry.spec
+    return [
+        entry.name,
+        spec.precision,
+        str(spec.dimensions),
+        str(spec.max_tokens),
+        f"{entry.size_bytes / 1e6:.1f} MB",
+        f"{entry.fidelity.mean:.5f}",
+        entry.ovms_version,
+        spec.fingerprint,
+    ]

@@ -1,0 +1,49 @@
+"""golden.npz beside each model: the probe texts with their vectors, for checks that it still gives them."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ovembed.errors import RepositoryError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ovembed.protocols import Vectors
+
+FILE_NAME = "golden.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Texts, and for each in order a row of float32 (n, dimensions): by the source model, and by the exported one.
+
+    The exported model's rows are of each text alone, cut to the model's length.
+    """
+
+    texts: tuple[str, ...]
+    source: Vectors
+    exported: Vectors
+
+
+def write(folder: Path, golden: Golden) -> None:
+    """Plain arrays; the texts as one array of Unicode strings."""
+    np.savez_compressed(
+        folder / FILE_NAME, texts=np.array(golden.texts), source=golden.source, exported=golden.exported
+    )
+
+
+def read(folder: Path) -> Golden:
+    """Raises RepositoryError, naming the file, when it is missing or damaged."""
+    path = folder / FILE_NAME
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Golden(tuple(map(str, arrays["texts"])), arrays["source"], arrays["exported"])
+    except FileNotFoundError as error:
+        raise RepositoryError(f"{path} is missing. Export the model again.") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RepositoryError(f"{path} cannot be read ({error}). Export the model again.") from error
