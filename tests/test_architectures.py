@@ -78,7 +78,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     case = CASES[request.param]
     folder = tmp_path_factory.mktemp(request.param)
     source = models.save_tiny(folder / "tiny", case.architecture, **case.settings)
-    entry = export_model(ExportRequest(str(source), weight_format="fp32"), ModelRepository(folder / "models"))
+    entry = export_model(ExportRequest(str(source), precision="fp32"), ModelRepository(folder / "models"))
     return Exported(case, source, entry, sentence_transformer(source))
 
 
