@@ -31,9 +31,9 @@ _SIZES = {
 }
 _DECODER_SIZES = _SIZES | {"num_hidden_layers": 3, "num_key_value_heads": 2, "head_dim": 8}
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "bert": ("wordpiece", _SIZES),
+    "bert": ("bert", _SIZES),
     "distilbert": (
-        "wordpiece",
+        "bert",
         {
             "dim": 32,
             "n_layers": 2,
@@ -43,17 +43,17 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
             "initializer_range": 0.5,
         },
     ),
-    "roberta": ("bytes", _SIZES | {"max_position_embeddings": 514, "type_vocab_size": 1}),
-    "xlm-roberta": ("unigram", _SIZES | {"max_position_embeddings": 66, "type_vocab_size": 1}),
-    "mpnet": ("wordpiece", _SIZES | {"max_position_embeddings": 66, "pad_token_id": 1}),
-    "qwen3": ("bytes", _DECODER_SIZES | {"max_position_embeddings": 32768}),
+    "roberta": ("roberta", _SIZES | {"max_position_embeddings": 514, "type_vocab_size": 1}),
+    "xlm-roberta": ("xlm-roberta", _SIZES | {"max_position_embeddings": 66, "type_vocab_size": 1}),
+    "mpnet": ("bert", _SIZES | {"max_position_embeddings": 66, "pad_token_id": 1}),
+    "qwen3": ("qwen", _DECODER_SIZES | {"max_position_embeddings": 32768}),
     "modernbert": (
-        "bytes",
+        "roberta",
         _SIZES | {"num_hidden_layers": 4, "local_attention": 8, "global_attn_every_n_layers": 3},
     ),
-    "nomic_bert": ("wordpiece", _SIZES),
+    "nomic_bert": ("bert", _SIZES),
     "gemma3_text": (
-        "metaspace",
+        "gemma",
         _DECODER_SIZES
         | {
             "num_key_value_heads": 1,
@@ -198,18 +198,21 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _save_tokenizer(folder: Path, kind: str, *, cased: bool, padding_side: str) -> Any:
-    """The tokenizer's files in the folder; returns transformers' object."""
+    """The tokenizer's files in the folder, of the class that real models name; returns transformers' object."""
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer, special = _TOKENIZERS[kind](cased=cased)
+    make, tokenizer_class = _TOKENIZERS[kind]
+    tokenizer, special = make(cased=cased)
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, model_max_length=64, padding_side=padding_side, **special
     )
     wrapped.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"tokenizer_class": tokenizer_class})
     return wrapped
 
 
-def _wordpiece(*, cased: bool) -> tuple[Any, dict[str, str]]:
+def _bert(*, cased: bool) -> tuple[Any, dict[str, str]]:
     """Whole words, and every ASCII character as a beginning and a continuation, as BERT has them."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -234,26 +237,49 @@ def _wordpiece(*, cased: bool) -> tuple[Any, dict[str, str]]:
     }
 
 
-def _bytes(*, cased: bool) -> tuple[Any, dict[str, str]]:
+def _roberta(*, cased: bool) -> tuple[Any, dict[str, str]]:
+    """Byte-level BPE between <s> and </s>."""
+    from tokenizers import processors
+
+    tokenizer = _train_bytes(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return tokenizer, {
+        "bos_token": "<s>",
+        "cls_token": "<s>",
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "sep_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
+
+
+def _qwen(*, cased: bool) -> tuple[Any, dict[str, str]]:
     """Byte-level BPE that ends a text with <|endoftext|>, as Qwen3-Embedding does."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import processors
+
+    tokenizer = _train_bytes(["<|endoftext|>"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|endoftext|>", special_tokens=[("<|endoftext|>", 0)]
+    )
+    return tokenizer, {"pad_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+
+
+def _train_bytes(special: list[str]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    special = ["<s>", "<pad>", "<|endoftext|>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=sorted(alphabet), show_progress=False
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(_sentences(), trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A <|endoftext|>", special_tokens=[("<|endoftext|>", 2)]
-    )
-    return tokenizer, {"pad_token": "<pad>", "eos_token": "<|endoftext|>"}
+    return tokenizer
 
 
-def _unigram(*, cased: bool) -> tuple[Any, dict[str, str]]:
+def _xlm_roberta(*, cased: bool) -> tuple[Any, dict[str, str]]:
     """SentencePiece's Unigram between <s> and </s>, as XLM-R has it."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -270,7 +296,7 @@ def _unigram(*, cased: bool) -> tuple[Any, dict[str, str]]:
     return tokenizer, {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
-def _metaspace(*, cased: bool) -> tuple[Any, dict[str, str]]:
+def _gemma(*, cased: bool) -> tuple[Any, dict[str, str]]:
     """BPE over characters that falls back to bytes, between <bos> and <eos>, as EmbeddingGemma has it."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -291,4 +317,10 @@ def _sentences() -> list[str]:
     return [" ".join(WORDS[start : start + 9]) for start in range(0, len(WORDS), 3)]
 
 
-_TOKENIZERS = {"wordpiece": _wordpiece, "bytes": _bytes, "unigram": _unigram, "metaspace": _metaspace}
+_TOKENIZERS = {
+    "bert": (_bert, "PreTrainedTokenizerFast"),
+    "roberta": (_roberta, "RobertaTokenizer"),
+    "xlm-roberta": (_xlm_roberta, "XLMRobertaTokenizer"),
+    "qwen": (_qwen, "Qwen2Tokenizer"),
+    "gemma": (_gemma, "GemmaTokenizer"),
+}

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ovembed import hub
 from ovembed.errors import ExportError, ModelNotFound
-from ovembed.hub import Found, read_recipe
-from tests.models import bare_model, save_sentence_transformers_files, write_json
+from ovembed.hub import DenseLayer, Found, read_recipe
+from tests.models import Dense, bare_model, save_dense, save_modules, save_sentence_transformers_files, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,7 @@ def test_defaults_of_a_bare_model_are_told_as_such(tmp_path: Path) -> None:
         ({"pooling_mode": "cls"}, "cls"),
         ({"pooling_mode": "mean"}, "mean"),
         ({"pooling_mode": "lasttoken"}, "last"),
+        ({"pooling_mode": ["mean"]}, "mean"),
     ],
     ids=str,
 )
@@ -71,6 +73,7 @@ def test_pooling_in_both_spellings(content: dict[str, Any], pooling: Pooling, tm
         ),
         ({"pooling_mode_max_tokens": True}, "pooling_mode_max_tokens"),
         ({"pooling_mode": "weightedmean"}, "pooling_mode_weightedmean"),
+        ({"pooling_mode": ["cls", "mean"]}, "pooling_mode_cls and pooling_mode_mean"),
         ({"pooling_mode_mean_tokens": False}, "nothing"),
     ],
     ids=str,
@@ -120,6 +123,8 @@ def test_the_encoder_may_lie_in_a_folder_of_its_own(tmp_path: Path) -> None:
         (100, 48, 64, Found(48, "tokenizer_config.json")),
         (100, 100, 64, Found(64, "config.json max_position_embeddings")),
         (8192, None, None, Found(8192, "sentence_bert_config.json")),
+        (None, 131072, 40960, Found(40960, "config.json max_position_embeddings")),
+        (None, 32768, 40960, Found(32768, "tokenizer_config.json")),
         (None, int(1e30), None, Found(512, "default: the model's files give no limit")),
     ],
 )
@@ -161,7 +166,7 @@ def test_a_tokenizer_that_counts_the_padding_positions_too_is_not_believed(tmp_p
     assert read_recipe(tmp_path).max_tokens == Found(512, "config.json max_position_embeddings")
 
 
-@pytest.mark.parametrize("key", ["hidden_size", "dim", "d_model"])
+@pytest.mark.parametrize("key", ["hidden_size", "dim", "d_model", "n_embd"])
 def test_dimensions_under_every_name(key: str, tmp_path: Path) -> None:
     bare_model(tmp_path, **({"hidden_size": None} | {key: 48}))
     assert read_recipe(tmp_path).dimensions == 48
@@ -182,13 +187,156 @@ def test_prompts_and_the_default_one(tmp_path: Path) -> None:
     assert recipe.default_prompt == "query"
 
 
-def test_a_module_we_cannot_export_is_named(tmp_path: Path) -> None:
-    bare_model(tmp_path)
-    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
-    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
-    write_json(tmp_path / "modules.json", modules)
-    with pytest.raises(ExportError, match="modules that cannot be exported yet: Dense"):
-        read_recipe(tmp_path)
+@pytest.mark.parametrize(("content", "default"), [({}, "query"), ({"include_prompt": True}, "query")], ids=str)
+def test_prompts_that_are_pooled_are_offered(content: dict[str, Any], default: str, tmp_path: Path) -> None:
+    save_prompts(full_model(tmp_path), **content)
+    recipe = read_recipe(tmp_path)
+    assert (recipe.prompts.value, recipe.default_prompt) == ({"query": "query: "}, default)
+
+
+@pytest.mark.parametrize("pooling", [None, "last"])
+def test_prompts_that_the_pooling_leaves_out_are_not_offered(pooling: Pooling | None, tmp_path: Path) -> None:
+    save_prompts(full_model(tmp_path), include_prompt=False)
+    recipe = read_recipe(tmp_path, pooling=pooling)
+    assert (recipe.prompts.value, recipe.default_prompt) == ({}, None)
+    assert "include_prompt" in recipe.prompts.origin
+
+
+def save_prompts(folder: Path, **pooling: Any) -> None:
+    content = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
+    write_json(folder / "config_sentence_transformers.json", content)
+    write_json(folder / "1_Pooling" / "config.json", {"pooling_mode": "mean"} | pooling)
+
+
+class TestModules:
+    def test_one_we_cannot_export_is_named(self, tmp_path: Path) -> None:
+        save_modules(bare_model(tmp_path), ["Transformer", "LSTM", "Pooling", "WordWeights"])
+        with pytest.raises(ExportError, match=r"cannot be exported yet: \S+\.LSTM, \S+\.WordWeights\."):
+            read_recipe(tmp_path)
+
+    def test_one_of_the_models_own_is_not_taken_for_ours(self, tmp_path: Path) -> None:
+        write_json(bare_model(tmp_path) / "modules.json", [{"path": "", "type": "custom_st.Transformer"}])
+        with pytest.raises(ExportError, match=r"cannot be exported yet: custom_st\.Transformer"):
+            read_recipe(tmp_path)
+
+    @pytest.mark.parametrize(
+        "kinds",
+        [
+            ["Transformer", "Normalize", "Pooling"],
+            ["Transformer", "Dense", "Pooling"],
+            ["Transformer", "Pooling", "Normalize", "Dense"],
+            ["Transformer", "Dense"],
+            ["Transformer", "Pooling", "Pooling"],
+            ["Pooling"],
+            [],
+        ],
+        ids=" ".join,
+    )
+    def test_another_order_is_told(self, kinds: list[str], tmp_path: Path) -> None:
+        save_modules(bare_model(tmp_path), kinds)
+        with pytest.raises(ExportError, match=f"orders its modules {' '.join(kinds) or 'not at all'}; only"):
+            read_recipe(tmp_path)
+
+    def test_newer_versions_call_them_otherwise(self, tmp_path: Path) -> None:
+        full_model(tmp_path, pooling="cls")
+        homes = {
+            "": "base.modules.transformer.Transformer",
+            "1_Pooling": "sentence_transformer.modules.pooling.Pooling",
+        }
+        modules = [{"path": path, "type": f"sentence_transformers.{home}"} for path, home in homes.items()]
+        write_json(tmp_path / "modules.json", modules)
+        recipe = read_recipe(tmp_path)
+        assert (recipe.pooling.value, recipe.normalize.value) == ("cls", False)
+
+    @pytest.mark.parametrize("kind", ["1_Pooling", "2_Normalize"])
+    def test_one_that_works_on_tokens_is_refused(self, kind: str, tmp_path: Path) -> None:
+        (full_model(tmp_path) / "2_Normalize").mkdir()
+        write_json(tmp_path / kind / "config.json", {"pooling_mode": "mean", "module_input_name": "token_embeddings"})
+        with pytest.raises(ExportError, match=f"{kind}/config.json asks for module_input_name 'token_embeddings'"):
+            read_recipe(tmp_path)
+
+    def test_an_encoder_made_for_another_task_is_refused(self, tmp_path: Path) -> None:
+        write_json(full_model(tmp_path) / "sentence_bert_config.json", {"transformer_task": "fill-mask"})
+        with pytest.raises(ExportError, match="asks for the task 'fill-mask'"):
+            read_recipe(tmp_path)
+
+
+class TestDense:
+    """Two layers after the pooling: 32 to 48 to 16."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        save_modules(full_model(tmp_path), ["Transformer", "Pooling", "Dense", "Dense", "Normalize"])
+        save_dense(tmp_path / "2_Dense", Dense(32, 48))
+        save_dense(tmp_path / "3_Dense", Dense(48, 16, "Identity", bias=False))
+        return tmp_path
+
+    def test_layers_in_their_order(self, folder: Path) -> None:
+        recipe = read_recipe(folder)
+        assert recipe.dense == (
+            DenseLayer(folder / "2_Dense", 32, 48, bias=True, activation="tanh"),
+            DenseLayer(folder / "3_Dense", 48, 16, bias=False, activation="identity"),
+        )
+        assert recipe.dimensions == 16
+        assert recipe.normalize.value is True
+
+    @pytest.mark.parametrize("activation", ["Identity", "Tanh", "ReLU", "GELU"])
+    def test_activations(self, activation: str, folder: Path) -> None:
+        save_dense(folder / "3_Dense", Dense(48, 16, activation))
+        assert read_recipe(folder).dense[1].activation == activation.lower()
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"activation_function": "torch.nn.modules.activation.SELU"}, "the activation torch.*SELU; Identity, Tanh"),
+            ({"activation_function": None}, "the activation None"),
+            ({"use_residual": True}, "residual connection"),
+            ({"in_features": 32}, "32 features in and 16 out, but the layer before it gives 48"),
+            ({"out_features": "many"}, "48 features in and many out"),
+            ({"module_input_name": "token_embeddings"}, "module_input_name 'token_embeddings'"),
+            ({"module_output_name": "other"}, "module_output_name 'other'"),
+        ],
+        ids=str,
+    )
+    def test_what_cannot_be_rebuilt_is_named(self, changes: dict[str, Any], words: str, folder: Path) -> None:
+        path = folder / "3_Dense" / "config.json"
+        write_json(path, json.loads(path.read_text(encoding="utf-8")) | changes)
+        with pytest.raises(ExportError, match=words) as caught:
+            read_recipe(folder)
+        assert str(path) in str(caught.value)
+
+    def test_missing_files_are_named(self, folder: Path) -> None:
+        (folder / "3_Dense" / "model.safetensors").unlink()
+        with pytest.raises(ExportError, match="3_Dense holds no weights"):
+            read_recipe(folder)
+        (folder / "3_Dense" / "config.json").unlink()
+        with pytest.raises(ExportError, match=r"3_Dense/config\.json is missing"):
+            read_recipe(folder)
+
+    def test_the_hash_of_the_weights_covers_them_and_their_activations(self, folder: Path) -> None:
+        hashes = {read_recipe(folder).weights_sha256(), hub.weights_sha256(folder)}
+        save_dense(folder / "2_Dense", Dense(32, 48, "ReLU"))
+        hashes.add(read_recipe(folder).weights_sha256())
+        with (folder / "3_Dense" / "model.safetensors").open("ab") as file:
+            file.write(b" ")
+        hashes.add(read_recipe(folder).weights_sha256())
+        assert len(hashes) == 4
+
+    def test_without_them_the_hash_is_the_encoders(self, tmp_path: Path) -> None:
+        assert read_recipe(full_model(tmp_path)).weights_sha256() == hub.weights_sha256(tmp_path)
+
+
+@pytest.mark.parametrize("model_type", ["qwen3", "mistral"])
+def test_a_bare_decoder_is_pooled_at_its_last_token(model_type: str, tmp_path: Path) -> None:
+    assert read_recipe(bare_model(tmp_path, model_type=model_type)).pooling == Found(
+        "last", f"default for {model_type}"
+    )
+
+
+@pytest.mark.parametrize(("content", "left"), [({"padding_side": "left"}, True), ({"padding_side": "right"}, False)])
+def test_the_side_that_the_tokenizer_pads(content: dict[str, str], left: bool, tmp_path: Path) -> None:
+    write_json(bare_model(tmp_path) / "tokenizer_config.json", content)
+    assert read_recipe(tmp_path).pads_left == left
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '"text"', "\x00"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from ovembed.export.tokenizer import load_tokenizer, write_tokenizer
 from ovembed.export.words import in_one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ovembed.hub import Recipe
@@ -48,13 +50,13 @@ def convert(
     """
     source = recipe.encoder_folder
     _check_weights(source)
-    tokenizer = load_tokenizer(source, lowercase=recipe.lowercase, trust_remote_code=trust_remote_code)
-    try:
-        _convert_encoder(recipe, target / _MODEL_NAME, trust_remote_code=trust_remote_code)
-    except (OSError, ExportError):
-        raise
-    except Exception as error:
-        raise ExportError(f"{source} could not be converted: {in_one_line(error)}") from error
+    with _told_in_one_line(source):
+        config = _load_config(recipe, trust_remote_code=trust_remote_code)
+        tokenizer = load_tokenizer(source, lowercase=recipe.lowercase, trust_remote_code=trust_remote_code)
+        if _optimum_exports(config):
+            _convert_through_optimum(source, target, trust_remote_code=trust_remote_code)
+        else:
+            _convert_directly(recipe, target / _MODEL_NAME, trust_remote_code=trust_remote_code)
     if pooling is not None:
         heads.add_head(target / _MODEL_NAME, pooling, recipe.dense)
     write_tokenizer(tokenizer, target, cut_to=max_tokens if cut_inside else None)
@@ -73,23 +75,31 @@ def _check_weights(source: Path) -> None:
             raise ExportError(f"{path} is damaged ({error}). Download the model again.") from error
 
 
-def _convert_encoder(recipe: Recipe, path: Path, *, trust_remote_code: bool) -> None:
-    """optimum-intel where it makes an encoder of the inputs that servers feed, else the direct way."""
+@contextmanager
+def _told_in_one_line(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ExportError):
+        raise
+    except Exception as error:
+        raise ExportError(f"{source} could not be converted: {in_one_line(error)}") from error
+
+
+def _load_config(recipe: Recipe, *, trust_remote_code: bool) -> Any:
+    """transformers' own words for an architecture that it does not know are a page long."""
     from transformers import CONFIG_MAPPING, AutoConfig
 
-    if recipe.model_type not in CONFIG_MAPPING and not trust_remote_code:
+    stated = json.loads((recipe.encoder_folder / "config.json").read_text(encoding="utf-8"))
+    if recipe.model_type not in CONFIG_MAPPING and "auto_map" not in stated:
         raise _unsupported(recipe, f"transformers {metadata.version('transformers')} does not know it")
     config = AutoConfig.from_pretrained(recipe.encoder_folder, trust_remote_code=trust_remote_code)
     if config.is_encoder_decoder:
         raise _unsupported(recipe, "it has a decoder beside its encoder")
-    if _optimum_exports(config):
-        _convert_through_optimum(recipe.encoder_folder, path.parent, trust_remote_code=trust_remote_code)
-    else:
-        _convert_directly(recipe, path, trust_remote_code=trust_remote_code)
+    return config
 
 
 def _optimum_exports(config: Any) -> bool:
-    """Whether optimum-intel has an export config for this architecture that asks for no other inputs."""
+    """Whether optimum-intel makes an encoder of the inputs that servers feed; what it does not goes the direct way."""
     import optimum.exporters.openvino  # noqa: F401  (it registers what it can export)
     import transformers
     from optimum.exporters.tasks import TasksManager

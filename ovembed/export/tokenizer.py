@@ -23,7 +23,7 @@ def load_tokenizer(source: Path, *, lowercase: bool, trust_remote_code: bool) ->
 
     _check_files(source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code, padding_side="right")
     except OSError:
         raise
     except Exception as error:
@@ -32,7 +32,6 @@ def load_tokenizer(source: Path, *, lowercase: bool, trust_remote_code: bool) ->
         raise _no_fast_version(source) from error
     if not tokenizer.is_fast:
         raise _no_fast_version(source)
-    tokenizer.padding_side = "right"
     if lowercase:
         _put_lowercase_first(tokenizer.backend_tokenizer)
     return tokenizer
