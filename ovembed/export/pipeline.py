@@ -186,8 +186,13 @@ def _quantize(exact: Candidate, precision: Precision, watched: Calibration) -> C
     if full:
         encoded = load_tokenizer(exact.tokenizer_path).encode(watched.texts)
         tokens = [ids[: exact.spec.max_tokens] for ids in encoded]
-    with quiet():
-        quantize(exact.model_path, target, precision, tokens)
+    try:
+        with quiet():
+            quantize(exact.model_path, target, precision, tokens)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ExportError(f"{exact.spec.source} cannot be made {precision}: {in_one_line(error)}") from error
     spec = replace(exact.spec, precision=precision, calibration_sha256=watched.sha256 if full else None)
     return replace(exact, spec=spec, model_path=target)
 
