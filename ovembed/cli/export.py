@@ -32,7 +32,8 @@ def export(
         ),
     ] = None,
     weight_format: Annotated[
-        WeightFormat | None, option("--weight-format", help="Precision of the weights.", show_default="int8")
+        WeightFormat | None,
+        option("--weight-format", help="Precision of the weights.", show_default="int8, or a quantized source's"),
     ] = None,
     quant_mode: Annotated[
         Literal["int8", "auto"] | None,
@@ -105,7 +106,7 @@ def export(
         raise typer.BadParameter("name a Hugging Face id or a folder.", param_hint="SOURCE")
     if weight_format is not None and quant_mode is not None:
         raise typer.BadParameter("choose --weight-format or --quant-mode, not both.", param_hint="--quant-mode")
-    precision: Precision | Literal["auto"] = weight_format or "int8"
+    precision: Precision | Literal["auto"] | None = weight_format
     if quant_mode is not None:
         precision = "auto" if quant_mode == "auto" else "full-int8"
     if calibration is not None and quant_mode is None:

@@ -39,9 +39,17 @@ def _measured(fidelity: Fidelity, efficiency: Efficiency) -> list[list[str]]:
         ["ten nearest neighbours that are the source's", f"{fidelity.neighbours:.1%}"],
         ["lowest cosine of a text alone to itself in a batch", f"{fidelity.batch_minimum:.5f}"],
         ["vectors that are not finite", "none"],
-        ["speed here", f"{efficiency.tokens_per_s:,.0f} tokens/s, {efficiency.speedup:.2f}x fp32"],
-        ["size of the weights", f"{efficiency.size_ratio:.0%} of fp32"],
+        ["speed here, tokens/s", f"{efficiency.tokens_per_s:,.0f}"],
+        ["speed and size against fp32", f"{_times(efficiency.speedup)}, {_share(efficiency.size_ratio)}"],
     ]
+
+
+def _times(ratio: float | None) -> str:
+    return "unknown" if ratio is None else f"{ratio:.2f}x"
+
+
+def _share(ratio: float | None) -> str:
+    return "unknown" if ratio is None else f"{ratio:.0%}"
 
 
 def _cells(tried: Tried) -> list[str]:
@@ -53,8 +61,8 @@ def _cells(tried: Tried) -> list[str]:
         f"{fidelity.first_percentile:.5f}",
         f"{fidelity.minimum:.5f}",
         f"{fidelity.neighbours:.1%}",
-        f"{efficiency.speedup:.2f}x",
-        f"{efficiency.size_ratio:.0%}",
+        _times(efficiency.speedup),
+        _share(efficiency.size_ratio),
     ]
 
 

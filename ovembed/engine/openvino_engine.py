@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 import numpy as np
 import openvino as ov
 
-from ovembed.engine.pooling import with_pooling
-from ovembed.engine.tokenizer import closing_tokens, load_tokenizer
-from ovembed.errors import EngineError
+from ovembed.engine.pooling import embedding_rows, with_pooling
+from ovembed.engine.tokenizer import load_tokenizer
+from ovembed.errors import EngineError, OvembedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tokenizers import Tokenizer
-
+    from ovembed.engine.tokenizer import Tokenizer
     from ovembed.protocols import Tokens, Vectors
     from ovembed.spec import ModelSpec
 
@@ -82,7 +81,13 @@ class OpenVINOEngine:
     """A compiled model and its tokenizer (see protocols.Engine)."""
 
     def __init__(
-        self, spec: ModelSpec, tokenizer: Tokenizer, compiled: ov.CompiledModel, settings: EngineSettings
+        self,
+        spec: ModelSpec,
+        tokenizer: Tokenizer,
+        compiled: ov.CompiledModel,
+        settings: EngineSettings,
+        *,
+        vocabulary_size: int,
     ) -> None:
         self.spec = spec
         self.streams, self.threads = settings.resolve()
@@ -91,8 +96,8 @@ class OpenVINOEngine:
         self._requests: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
         for _ in range(self.streams):
             self._requests.put(compiled.create_infer_request())
-        self.vocabulary_size = tokenizer.get_vocab_size(with_added_tokens=True)
-        self.closing_tokens = closing_tokens(tokenizer)
+        self.vocabulary_size = vocabulary_size
+        self.closing_tokens = tokenizer.closing_tokens
 
     @classmethod
     def load(cls, files: ModelFiles, settings: EngineSettings | None = None) -> Self:
@@ -105,10 +110,11 @@ class OpenVINOEngine:
             model = ov.Core().read_model(files.model_path)
             pooled = with_pooling(model, None if files.pooled else spec.pooling, normalize=spec.normalize)
             compiled = _compile(pooled, settings)
-        return cls(spec, tokenizer, compiled, settings)
+            rows = tokenizer.vocabulary_size or embedding_rows(model)
+        return cls(spec, tokenizer, compiled, settings, vocabulary_size=rows)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        return self._tokenizer.encode(texts)
 
     def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
         request = self._requests.get()
@@ -166,7 +172,7 @@ def _translated(problem: str) -> Iterator[None]:
     """OpenVINO and tokenizers raise bare RuntimeError and Exception: keep the last line that says something."""
     try:
         yield
-    except EngineError:
+    except OvembedError:
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -39,6 +39,19 @@ def encoder_ends(model: ov.Model) -> tuple[ov.Output, ov.Node]:
     return hidden.node.input_value(0), inputs["attention_mask"]
 
 
+def embedding_rows(model: ov.Model) -> int:
+    """How many token ids the encoder has embeddings for. Raises EngineError where it looks none up."""
+    waiting = [port for port in model.inputs if port.any_name == "input_ids"]
+    while waiting:
+        for target in waiting.pop().get_target_inputs():
+            node = target.get_node()
+            if node.get_type_name() == "Gather":
+                return int(node.input_value(0).get_partial_shape()[0].get_length())
+            if node.get_type_name() in {"Convert", "Reshape", "Unsqueeze"}:
+                waiting.extend(node.outputs())
+    raise EngineError("the model looks up no embeddings of its input_ids")
+
+
 def pool(hidden: ov.Output, mask: ov.Node, pooling: Pooling) -> ov.Node:
     """One vector for each text, float32 (batch, dimensions), of its attended tokens."""
     return _POOLING[pooling](hidden, mask)

@@ -1,23 +1,79 @@
-"""The tokenizer beside a model, through the `tokenizers` library."""
+"""Texts to token ids: by tokenizer.json, or where there is none by the OpenVINO tokenizer that OVMS uses."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from tokenizers import Tokenizer
+import numpy as np
+from tokenizers import Tokenizer as HuggingFaceTokenizer
+
+from ovembed.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from ovembed.protocols import Tokens
+
+
+class Tokenizer(Protocol):
+    """Neither cuts nor pads: both are decided by the caller."""
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        """Ids are below it; None where the tokenizer does not tell."""
+
+    @property
+    def closing_tokens(self) -> int:
+        """How many special tokens end every text."""
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Ids of each text with special tokens, in the order of the texts."""
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer that neither cuts nor pads: both are decided by the caller."""
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+    """Of tokenizer.json, or of an OpenVINO tokenizer's .xml."""
+    return OpenVINOTokenizer(path) if path.suffix == ".xml" else FastTokenizer(path)
 
 
-def closing_tokens(tokenizer: Tokenizer) -> int:
-    special = tokenizer.encode("a").special_tokens_mask
-    return special[::-1].index(0) if 0 in special else 0
+class FastTokenizer:
+    """tokenizer.json, through the `tokenizers` library."""
+
+    def __init__(self, path: Path) -> None:
+        self._tokenizer = HuggingFaceTokenizer.from_file(str(path))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.vocabulary_size = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        special = self._tokenizer.encode("a").special_tokens_mask
+        self.closing_tokens = special[::-1].index(0) if 0 in special else 0
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+
+
+class OpenVINOTokenizer:
+    """A model of openvino_tokenizers: strings in, padded ids and their mask out."""
+
+    vocabulary_size = None
+
+    def __init__(self, path: Path) -> None:
+        import openvino as ov  # noqa: PLC0415  beside the package that it needs
+
+        try:
+            import openvino_tokenizers  # noqa: PLC0415
+        except ImportError as error:
+            raise MissingExtra(f"A model without tokenizer.json ({path.parent})", "export") from error
+        core = ov.Core()
+        core.add_extension(str(openvino_tokenizers._ext_path))
+        self._model = core.compile_model(path, "CPU")
+        self.closing_tokens = self._common_end("a", "b")
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        outputs = {port.any_name: value for port, value in self._model([np.array(texts)]).items()}
+        lengths = outputs["attention_mask"].sum(axis=1)
+        return [row[:length].tolist() for row, length in zip(outputs["input_ids"], lengths, strict=True)]
+
+    def _common_end(self, one: str, other: str) -> int:
+        left, right = self.encode([one, other])
+        ends = zip(reversed(left), reversed(right), strict=False)
+        return next((count for count, (a, b) in enumerate(ends) if a != b), 0)

@@ -13,7 +13,7 @@ from ovembed.export.tokenizer import load_tokenizer, write_tokenizer
 from ovembed.export.words import in_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from ovembed.hub import Recipe
@@ -60,7 +60,7 @@ def convert(
     if pooling is not None:
         heads.add_head(target / _MODEL_NAME, pooling, recipe.dense)
     write_tokenizer(tokenizer, target, cut_to=max_tokens if cut_inside else None)
-    _write_config(source / "config.json", target / "config.json", max_tokens)
+    write_config(json.loads((source / "config.json").read_text(encoding="utf-8")), target, max_tokens)
 
 
 def _check_weights(source: Path) -> None:
@@ -150,7 +150,7 @@ def _unsupported(recipe: Recipe, reason: str) -> ExportError:
     )
 
 
-def _write_config(source: Path, target: Path, max_tokens: int) -> None:
+def write_config(config: Mapping[str, Any], target: Path, max_tokens: int) -> None:
     """OVMS reads its input limit from config.json alone, so the limit that was decided is written there."""
-    config = json.loads(source.read_text(encoding="utf-8")) | {"max_position_embeddings": max_tokens}
-    target.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    told = {**config, "max_position_embeddings": max_tokens}
+    (target / "config.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

@@ -11,28 +11,30 @@ from ovembed.repository import Decision
 from ovembed.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from ovembed.export.original import Original
     from ovembed.export.request import ExportRequest
-    from ovembed.hub import Recipe, SourceModel
+    from ovembed.hub import Recipe
 
 _FEWEST_TOKENS = 3  # one, between the two that begin and end a text
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The spec of the model in fp32, from which its other precisions follow, and how each setting was decided."""
+    """The spec of the model in its source's own precision, and how each setting was decided."""
 
     spec: ModelSpec
     decisions: tuple[Decision, ...]
 
 
-def decide(request: ExportRequest, source: SourceModel, recipe: Recipe) -> Plan:
+def decide(request: ExportRequest, original: Original) -> Plan:
     """Raises InputError for a limit of tokens that the model cannot have."""
+    source, recipe = original.source, original.recipe
     normalize, max_tokens = _normalize(request, recipe), _max_tokens(request, recipe)
     spec = ModelSpec(
         source=source.name,
         revision=source.revision,
-        weights_sha256=recipe.weights_sha256(),
-        precision="fp32",
+        weights_sha256=original.weights_sha256,
+        precision=original.precision,
         calibration_sha256=None,
         pooling=recipe.pooling.value,
         normalize=normalize.value,

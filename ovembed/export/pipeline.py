@@ -10,9 +10,10 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from ovembed import hub
-from ovembed.errors import EngineError, ExportError, MissingExtra, OvembedError
+from ovembed.errors import EngineError, ExportError, InputError, MissingExtra, OvembedError
 from ovembed.export import calibration, heads, verify
 from ovembed.export.decide import decide
+from ovembed.export.original import open_original
 from ovembed.export.quiet import quiet
 from ovembed.export.words import in_one_line
 from ovembed.repository import Decision, ModelEntry, ServingOptions, Tried, check_options, ovms_version
@@ -23,16 +24,18 @@ if TYPE_CHECKING:
 
     from ovembed.export.calibration import Calibration
     from ovembed.export.decide import Plan
+    from ovembed.export.original import Original
     from ovembed.export.request import ExportRequest
     from ovembed.export.trial import Candidate, Trial
-    from ovembed.hub import Recipe
     from ovembed.protocols import Vectors
     from ovembed.repository import ModelRepository, OvmsVersion
     from ovembed.spec import Precision
 
 _PACKAGES = ("openvino", "optimum-intel", "nncf", "torch", "transformers", "ovembed")
-# What `auto` tries: the last one always comes near enough.
-_AUTO: tuple[Precision, ...] = ("full-int8", "int8", "fp32")
+# Weights that can still be quantized.
+_FINE: tuple[Precision, ...] = ("fp32", "fp16")
+# What `auto` tries, before the source's own precision, which always comes near enough.
+_AUTO: tuple[Precision, ...] = ("full-int8", "int8")
 _SPACE_LEFT_WHEN_FULL = 8 * 1024 * 1024
 
 
@@ -66,14 +69,15 @@ def export_model(
     name = request.name or source.name
     repository.clean_up()
     repository.check_name(name, overwrite=request.overwrite)
-    recipe = hub.read_recipe(source.folder, pooling=request.pooling)
-    plan = decide(request, source, recipe)
+    original = open_original(source, request)
+    precisions = _precisions(request, original)
+    plan = decide(request, original)
     with repository.stage() as staged, _full_disk_told(staged.folder):
         on_step("Converting to OpenVINO")
-        exact = _convert(request, recipe, plan, version, staged.scratch)
+        exact = _write_exact(request, original, plan, version, staged.scratch)
         on_step("Running the source model")
-        vectors = _source_vectors(recipe, plan, trust=request.trust_remote_code)
-        trials, tried = _try_precisions(request, exact, watched, vectors, on_step)
+        vectors = original.vectors(plan.spec, verify.probe_texts())
+        trials, tried = _try_precisions(precisions, exact, watched, vectors, on_step)
         best = _choose(trials, tried, request)
         entry = ModelEntry(
             name=name,
@@ -99,44 +103,48 @@ def _require_packages() -> None:
         raise MissingExtra("Exporting a model", "export")
 
 
-def _convert(request: ExportRequest, recipe: Recipe, plan: Plan, version: OvmsVersion, scratch: Path) -> Candidate:
-    """The model in fp32, pooling its tokens itself where the server could not do it rightly."""
-    from ovembed.export.convert import convert
+def _precisions(request: ExportRequest, original: Original) -> Sequence[Precision]:
+    """Which to try. Raises InputError for one that cannot be made of what the original is quantized to."""
+    own = original.precision
+    if own in _FINE and request.precision == "auto":
+        return (*_AUTO, own)
+    wanted = request.precision or ("int8" if own in _FINE else own)
+    if wanted == "auto" or (wanted != own and (own not in _FINE or wanted == "fp32")):
+        raise InputError(
+            f"'{request.source}' holds {own} weights; {wanted} cannot be made of them. "
+            "Leave --weight-format and --quant-mode out, or export its own source."
+        )
+    return (wanted,)
+
+
+def _write_exact(
+    request: ExportRequest, original: Original, plan: Plan, version: OvmsVersion, scratch: Path
+) -> Candidate:
+    """The model in its own precision, pooling its tokens itself where the server could not do it rightly."""
     from ovembed.export.trial import Candidate
 
-    pooled = heads.needs_pooling_inside(recipe) or not version.pools(plan.spec.pooling)
-    cut_inside = request.truncate and version.truncation == "tokenizer"
-    with quiet():
-        convert(
-            recipe,
-            scratch,
-            pooling=plan.spec.pooling if pooled else None,
-            max_tokens=plan.spec.max_tokens,
-            cut_inside=cut_inside,
-            trust_remote_code=request.trust_remote_code,
-        )
-    return Candidate(plan.spec, scratch / "openvino_model.xml", scratch / "tokenizer.json", pooled)
-
-
-def _source_vectors(recipe: Recipe, plan: Plan, *, trust: bool) -> Vectors:
-    from ovembed.export.reference import source_vectors
-
-    with quiet():
-        try:
-            return source_vectors(recipe, plan.spec, verify.probe_texts(), trust=trust)
-        except (OSError, OvembedError):
-            raise
-        except Exception as error:
-            raise ExportError(f"{recipe.encoder_folder} cannot be run: {in_one_line(error)}") from error
+    inside = heads.needs_pooling_inside(original.recipe) or not version.pools(plan.spec.pooling)
+    original.write(
+        scratch,
+        pooling=plan.spec.pooling if inside else None,
+        max_tokens=plan.spec.max_tokens,
+        cut_inside=request.truncate and version.truncation == "tokenizer",
+    )
+    tokenizers = (scratch / "tokenizer.json", scratch / "openvino_tokenizer.xml")
+    tokenizer = next(path for path in tokenizers if path.exists())
+    return Candidate(plan.spec, scratch / "openvino_model.xml", tokenizer, pooled=inside or original.pooled)
 
 
 def _try_precisions(
-    request: ExportRequest, exact: Candidate, watched: Calibration, vectors: Vectors, on_step: Callable[[str], None]
+    precisions: Sequence[Precision],
+    exact: Candidate,
+    watched: Calibration,
+    vectors: Vectors,
+    on_step: Callable[[str], None],
 ) -> tuple[list[Trial], tuple[Tried, ...]]:
     """Every precision that is asked for. Among several, one that fails is told of and does not count."""
     from ovembed.export.trial import try_out
 
-    precisions: Sequence[Precision] = _AUTO if request.precision == "auto" else (request.precision,)
     trials: list[Trial] = []
     tried: list[Tried] = []
     for precision in precisions:
@@ -169,17 +177,22 @@ def _quantize(exact: Candidate, precision: Precision, watched: Calibration) -> C
     from ovembed.engine.tokenizer import load_tokenizer
     from ovembed.export.quantize import quantize
 
-    if precision == "fp32":
+    if precision == exact.spec.precision:
         return exact
     target = exact.model_path.parent / precision / exact.model_path.name
     target.parent.mkdir()
     full = precision == "full-int8"
     tokens = []
     if full:
-        encoded = load_tokenizer(exact.tokenizer_path).encode_batch_fast(list(watched.texts))
-        tokens = [encoding.ids[: exact.spec.max_tokens] for encoding in encoded]
-    with quiet():
-        quantize(exact.model_path, target, precision, tokens)
+        encoded = load_tokenizer(exact.tokenizer_path).encode(watched.texts)
+        tokens = [ids[: exact.spec.max_tokens] for ids in encoded]
+    try:
+        with quiet():
+            quantize(exact.model_path, target, precision, tokens)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ExportError(f"{exact.spec.source} cannot be made {precision}: {in_one_line(error)}") from error
     spec = replace(exact.spec, precision=precision, calibration_sha256=watched.sha256 if full else None)
     return replace(exact, spec=spec, model_path=target)
 
@@ -202,16 +215,20 @@ def _more_decisions(
 ) -> Iterator[Decision]:
     """What was settled by the trials and by the server that is aimed at."""
     spec = best.candidate.spec
-    if request.precision == "auto":
-        yield Decision("precision", spec.precision, "the fastest of those that come near enough")
-    else:
-        yield Decision("precision", spec.precision, "as asked, or the default")
+    yield Decision("precision", spec.precision, _PRECISION_ORIGIN.get(str(request.precision), "--weight-format"))
     if spec.calibration_sha256:
         yield Decision("calibration", f"{len(watched.texts)} texts", watched.origin)
     yield Decision("layout", f"{version.layout}, for OVMS {version.name}", "--ovms-version, or the newest")
     if best.candidate.pooled:
         reason = "Dense layers or left padding" if version.pools(spec.pooling) else f"OVMS {version.name} cannot"
         yield Decision("pooled by", "the model itself", reason)
+
+
+_PRECISION_ORIGIN = {
+    "None": "default, or the source's own",
+    "auto": "--quant-mode auto: the fastest that is near enough",
+    "full-int8": "--quant-mode int8",
+}
 
 
 def _assemble(entry: ModelEntry, best: Trial, exact: Candidate, version: OvmsVersion, options: ServingOptions) -> None:

@@ -19,7 +19,8 @@ class ExportRequest:
 
     `name` defaults to the Hub id or the folder's name. `precision` is that of the weights; full-int8 quantizes the
     activations too, calibrated on the texts of the file `calibration` (None: bundled ones), and auto takes the
-    fastest of several that comes near enough to the source. `min_similarity` is a floor for the mean cosine to the
+    fastest of several that comes near enough to the source; None is int8, or what an OpenVINO source is quantized to
+    already. `min_similarity` is a floor for the mean cosine to the
     source over the probe texts; None takes the default of the precision. The OVMS of `ovms_version` decides the
     folder's layout; `truncate` lets it cut texts that are too long. `allow_pickle` takes weights that can run code
     when they are read, `trust_remote_code` runs Python files that come with the model.
@@ -28,7 +29,7 @@ class ExportRequest:
     source: str
     name: str | None = None
     revision: str | None = None
-    precision: Precision | Literal["auto"] = "int8"
+    precision: Precision | Literal["auto"] | None = None
     calibration: Path | None = None
     pooling: Pooling | None = None
     normalize: bool | None = None

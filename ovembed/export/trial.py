@@ -45,7 +45,8 @@ class Trial:
 def try_out(candidate: Candidate, exact: Candidate, texts: Sequence[str], source: Vectors) -> Trial:
     """Embed the texts, alone and in batches, and hold them against the source's vectors (n, dimensions).
 
-    `exact` is the same model in fp32, which the candidate's speed and size are compared with. Raises ExportError or
+    `exact` is the same model in its source's precision; where that is fp32, the candidate's speed and size are
+    compared with it. Raises ExportError or
     EngineError when the candidate gives no usable vectors.
     """
     engine = OpenVINOEngine.load(candidate, EngineSettings())
@@ -60,6 +61,8 @@ def try_out(candidate: Candidate, exact: Candidate, texts: Sequence[str], source
 
 
 def _efficiency(engine: OpenVINOEngine, candidate: Candidate, exact: Candidate) -> Efficiency:
+    if exact.spec.precision != "fp32":
+        return Efficiency(speed.tokens_per_s([engine])[0], None, None)
     if candidate.model_path == exact.model_path:
         return Efficiency(speed.tokens_per_s([engine])[0], 1.0, 1.0)
     ours, theirs = speed.tokens_per_s([engine, OpenVINOEngine.load(exact, EngineSettings())])

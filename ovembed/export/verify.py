@@ -21,7 +21,7 @@ DEFAULT_MIN_SIMILARITY: dict[Precision, float] = {
     "fp16": 0.9995,
     "int8": 0.98,
     "full-int8": 0.97,
-    "int4": 0.9,
+    "int4": 0.95,
 }
 
 _NEXT_STEP: dict[Precision, str] = {

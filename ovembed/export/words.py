@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pickle
 
+# OpenVINO says first where in its sources it was.
+_PLACES = ("Exception from src/", "Check '")
+
 
 def in_one_line(error: Exception) -> str:
     """What a library's error says first, or plain words for what it says at length."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in told if not line.startswith(_PLACES)] or told
     if isinstance(error, pickle.UnpicklingError):
         return "pytorch_model.bin is damaged, or holds more than weights. Download the model again."
     if "ignore_mismatched_sizes" in str(error):

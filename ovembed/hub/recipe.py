@@ -117,18 +117,16 @@ class Recipe:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def read_recipe(folder: Path, *, pooling: Pooling | None = None) -> Recipe:
+def read_recipe(folder: Path, *, pooling: Pooling | None = None, config: Mapping[str, Any] | None = None) -> Recipe:
     """What the files say; a `pooling` given here (the flag) is taken instead of theirs.
 
-    Raises ModelNotFound for a folder without a model, ExportError for a recipe we cannot follow.
+    A `config` stands for the config.json of a folder that holds no weights of transformers. Raises ModelNotFound for
+    a folder without a model, ExportError for a recipe we cannot follow.
     """
     modules = _read_modules(folder)
     encoder_folder = modules[0].folder if modules else folder
-    config = _read_json(encoder_folder / "config.json")
     if config is None:
-        raise ModelNotFound(f"{folder} holds no model: it has no config.json.")
-    if not weight_files(encoder_folder):
-        raise ModelNotFound(f"{folder} holds no weights: neither *.safetensors nor pytorch_model.bin.")
+        config = _read_config(folder, encoder_folder)
     model_type = str(config.get("model_type") or "unknown")
     text_settings = _read_text_settings(encoder_folder)
     tokenizer = _read_json(encoder_folder / "tokenizer_config.json") or {}
@@ -164,6 +162,16 @@ def _read_json(path: Path) -> dict[str, Any] | None:
             raise ExportError(f"{path} does not hold a JSON object.")
         return content
     return None
+
+
+def _read_config(folder: Path, encoder_folder: Path) -> Mapping[str, Any]:
+    """Raises ModelNotFound where it is missing, or without weights beside it."""
+    config = _read_json(encoder_folder / "config.json")
+    if config is None:
+        raise ModelNotFound(f"{folder} holds no model: it has no config.json.")
+    if not weight_files(encoder_folder):
+        raise ModelNotFound(f"{folder} holds no weights: neither *.safetensors nor pytorch_model.bin.")
+    return config
 
 
 def _read_modules(folder: Path) -> list[Module]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from ovembed.repository.versions import Layout
     from ovembed.spec import Precision
 
 FILE_NAME = "ovembed.json"
@@ -52,12 +53,12 @@ class Efficiency:
     """Speed and size, as measured where the model was exported.
 
     `tokens_per_s` is of the compiled encoder on full batches; `speedup` and `size_ratio` compare with fp32 (above 1
-    is faster, below 1 is smaller).
+    is faster, below 1 is smaller), None where the source was no fp32 model.
     """
 
     tokens_per_s: float
-    speedup: float
-    size_ratio: float
+    speedup: float | None
+    size_ratio: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +102,17 @@ class ModelEntry:
 
     @property
     def model_path(self) -> Path:
-        return layout.encoder(self.folder, versions.ovms_version(self.ovms_version).layout)
+        return layout.encoder(self.folder, self._layout)
 
     @property
     def tokenizer_path(self) -> Path:
-        return self.folder / TOKENIZER_NAME
+        """tokenizer.json; where the source had none, the tokenizer of OVMS."""
+        path = self.folder / TOKENIZER_NAME
+        return path if path.exists() else layout.tokenizer(self.folder, self._layout)
+
+    @property
+    def _layout(self) -> Layout:
+        return versions.ovms_version(self.ovms_version).layout
 
     @property
     def size_bytes(self) -> int:
