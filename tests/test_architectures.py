@@ -14,6 +14,7 @@ from ovembed import ExportRequest, ModelRepository, export_model
 from ovembed.engine import EngineSettings, OpenVINOEngine
 from ovembed.errors import ExportError
 from ovembed.export.heads import needs_pooling_inside, read_weights
+from ovembed.export.quantize import quantize
 from ovembed.hub import read_recipe
 from ovembed.vectors import cosine
 from tests import models
@@ -34,6 +35,9 @@ TEXTS = [
     "caf\u00e9 na\u00efve \u6771\u4eac \u041c\u043e\u0441\u043a\u0432\u0430 \U0001f600",
     "x" * 900,
 ]
+
+# Every tiny vocabulary is larger.
+KNOWN_IDS = 50
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class TestVectors:
         random = np.random.default_rng(5)
         for longest in [*range(1, min(limit, 40) + 1), limit]:
             count = longest % 5 + 1
-            batch = [random.integers(5, 90, max(1, longest - 9 * row)).tolist() for row in range(count)]
+            batch = [random.integers(5, KNOWN_IDS, max(1, longest - 9 * row)).tolist() for row in range(count)]
             alone = np.concatenate([engine.run([tokens]) for tokens in batch])
             assert cosine(engine.run(batch), alone).min() >= 0.9999
 
@@ -114,6 +118,34 @@ def cosine_matrix(rows: Vectors) -> Vectors:
 
 def off_diagonal(matrix: Vectors) -> Vectors:
     return matrix[~np.eye(len(matrix), dtype=bool)]
+
+
+class TestInt8:
+    """Compressed weights; random ones round badly, so the exact model is no measure here."""
+
+    @pytest.fixture
+    def compressed(self, exported: Exported, tmp_path: Path) -> Path:
+        quantize(exported.entry.model_path, tmp_path / "int8.xml", "int8", [])
+        return tmp_path / "int8.xml"
+
+    def test_only_weights_are_compressed(self, compressed: Path) -> None:
+        """Of what else is multiplied, rotary frequencies would pass for weights too: of rank 3."""
+        constants = [op for op in read_ir(compressed).get_ops() if op.get_type_name() == "Constant"]
+        ranks = {len(op.shape) for op in constants if op.get_element_type().to_string() == "u8"}
+        assert ranks == {2}
+
+    def test_streams_make_no_difference(self, compressed: Path) -> None:
+        import openvino as ov
+
+        ids = np.random.default_rng(3).integers(5, KNOWN_IDS, (2, 9))
+        feed = {port.any_name: ids for port in read_ir(compressed).inputs}
+        feed |= {name: np.full_like(ids, name == "attention_mask") for name in feed if name != "input_ids"}
+        rows = []
+        for streams in (1, 2, 2):
+            settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": 2, "INFERENCE_PRECISION_HINT": "f32"}
+            rows.append(ov.Core().compile_model(compressed, "CPU", settings)(feed)[0])
+        for row in rows[1:]:
+            np.testing.assert_allclose(row, rows[0], atol=1e-3)
 
 
 class TestTokens:
@@ -136,11 +168,11 @@ class TestTokens:
 
 class TestGraph:
     def test_inputs_are_those_that_servers_feed(self, exported: Exported) -> None:
-        inputs = {port.any_name for port in read_ir(exported.entry).inputs}
+        inputs = {port.any_name for port in read_ir(exported.entry.model_path).inputs}
         assert {"input_ids", "attention_mask"} <= inputs <= {"input_ids", "attention_mask", "token_type_ids"}
 
     def test_the_first_output_of_rank_three_are_hidden_states_or_a_pooled_one(self, exported: Exported) -> None:
-        shapes = [port.partial_shape for port in read_ir(exported.entry).outputs]
+        shapes = [port.partial_shape for port in read_ir(exported.entry.model_path).outputs]
         shape = next(shape for shape in shapes if len(shape) == 3)
         assert exported.entry.pooled == exported.case.pooled
         assert shape[0].is_dynamic
@@ -151,10 +183,10 @@ class TestGraph:
             assert shape[1].is_dynamic
 
 
-def read_ir(entry: ModelEntry) -> Any:
+def read_ir(path: Path) -> Any:
     import openvino as ov
 
-    return ov.Core().read_model(entry.model_path)
+    return ov.Core().read_model(path)
 
 
 def test_a_limit_of_514_positions_leaves_512_tokens(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class OpenVINOTokenizer:
 def _lift_limit(model: Any) -> None:
     """Most are made to cut texts to the model's length: hand the tokens past the operation that does."""
     for node in model.get_ops():
-        if node.get_type_name() == "Truncate":
+        if node.get_type_name() == "Truncate" and node.input_value(3).get_node().get_type_name() == "Constant":
             for old, new in zip(node.outputs(), node.input_values(), strict=False):
                 for target in old.get_target_inputs():
                     target.replace_source_output(new)

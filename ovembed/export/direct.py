@@ -52,6 +52,7 @@ def convert_encoder(encoder: Any, *, position_limit: int | None) -> ov.Model:
     hidden.tensor.set_names({"last_hidden_state"})
     model = ov.Model([hidden], converted.get_parameters(), "encoder")
     _check_dynamic(model)
+    _multiply_outer_products(model)
     return model
 
 
@@ -60,3 +61,19 @@ def _check_dynamic(model: ov.Model) -> None:
         shape = port.partial_shape
         if len(shape) < 2 or shape[0].is_static or shape[1].is_static:
             raise ExportError(f"its graph's {port.any_name} has the fixed shape {shape}")
+
+
+def _multiply_outer_products(model: ov.Model) -> None:
+    """Rotary frequencies times positions: a MatMul over one element, which is a product with broadcasting.
+
+    As a MatMul NNCF takes the frequencies for weights and compresses them, and OpenVINO 2026.4 with several
+    streams then compiles a wrong model about every other time.
+    """
+    from openvino import opset13 as ops
+
+    for node in model.get_ops():
+        if node.get_type_name() == "MatMul" and not any(node.get_attributes().values()):
+            left, right = node.input_value(0), node.input_value(1)
+            inner = left.get_partial_shape()[-1]
+            if inner.is_static and inner.get_length() == 1:
+                node.output(0).replace(ops.multiply(left, right).output(0))
