@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def with_pooling(model: ov.Model, pooling: Pooling | None, *, normalize: bool) -> ov.Model:
     """The encoder with one output: float32 (batch, dimensions).
 
-    `pooling` is None for an encoder that pools its tokens itself, into (batch, 1, dimensions). Raises EngineError
-    for what is no text encoder.
+    `pooling` is None for an encoder that pools its tokens itself, into (batch, 1, dimensions) or the same at every
+    token. Raises EngineError for what is no text encoder.
     """
     hidden, mask = encoder_ends(model)
-    pooled = ops.squeeze(hidden, ops.constant(1)) if pooling is None else pool(hidden, mask, pooling)
+    pooled = pool(hidden, mask, pooling or "cls")
     if normalize:
         pooled = ops.normalize_l2(pooled, ops.constant([1]), 1e-12, "max")
     return ov.Model([pooled], model.get_parameters(), "embedder")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from tokenizers import Tokenizer as HuggingFaceTokenizer
@@ -65,7 +65,9 @@ class OpenVINOTokenizer:
             raise MissingExtra(f"A model without tokenizer.json ({path.parent})", "export") from error
         core = ov.Core()
         core.add_extension(str(openvino_tokenizers._ext_path))
-        self._model = core.compile_model(path, "CPU")
+        model = core.read_model(path)
+        _lift_limit(model)
+        self._model = core.compile_model(model, "CPU")
         self.closing_tokens = self._common_end("a", "b")
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
@@ -77,3 +79,12 @@ class OpenVINOTokenizer:
         left, right = self.encode([one, other])
         ends = zip(reversed(left), reversed(right), strict=False)
         return next((count for count, (a, b) in enumerate(ends) if a != b), 0)
+
+
+def _lift_limit(model: Any) -> None:
+    """Most are made to cut texts to the model's length: hand the tokens past the operation that does."""
+    for node in model.get_ops():
+        if node.get_type_name() == "Truncate":
+            for old, new in zip(node.outputs(), node.input_values(), strict=False):
+                for target in old.get_target_inputs():
+                    target.replace_source_output(new)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ovembed.export.request import ExportRequest
     from ovembed.protocols import Vectors
     from ovembed.repository import ModelEntry
-    from ovembed.spec import ModelSpec, Pooling, Precision
+    from ovembed.spec import ModelSpec, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,21 @@ class OpenVINOModel:
     config: Mapping[str, Any]
     entry: ModelEntry | None = None
 
-    def write(self, target: Path, *, pooling: Pooling | None, max_tokens: int, cut_inside: bool) -> None:
-        from ovembed.export import convert, heads
+    def write_tokenizer(self, target: Path, *, max_tokens: int) -> None:
         from ovembed.export.tokenizer import load_tokenizer, write_tokenizer
 
-        written = encoder(target, "ov")
-        _copy_model(self.encoder, written)
-        if pooling is not None and not self.pooled:
-            heads.add_head(written, pooling, self.recipe.dense)
-        convert.write_config(self.config, target, max_tokens)
-        if self.tokenizer.suffix == ".json":
-            with quiet():
-                loaded = load_tokenizer(self.tokenizer.parent, lowercase=self.recipe.lowercase, trust_remote_code=False)
-                write_tokenizer(loaded, target, cut_to=max_tokens if cut_inside else None)
-        elif cut_inside:
-            raise InputError(f"{self.tokenizer} cannot be made to cut texts: there is no tokenizer.json to make it of.")
-        else:
+        if self.tokenizer.suffix != ".json":
             _copy_model(self.tokenizer, tokenizer(target, "ov"))
+            return
+        with quiet():
+            loaded = load_tokenizer(self.tokenizer.parent, lowercase=self.recipe.lowercase, trust_remote_code=False)
+            write_tokenizer(loaded, target, max_tokens)
+
+    def write_encoder(self, target: Path, *, max_tokens: int) -> None:
+        from ovembed.export import convert
+
+        _copy_model(self.encoder, encoder(target, "ov"))
+        convert.write_config(self.config, target, max_tokens)
 
     def vectors(self, spec: ModelSpec, texts: Sequence[str]) -> Vectors:
         """One of ours remembers what its own source made of them; another is run as it is."""

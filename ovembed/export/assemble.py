@@ -6,11 +6,14 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
+from ovembed.export import backport, ir
 from ovembed.repository import write_golden, write_model, write_serving_files
 from ovembed.repository.layout import encoder, tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import openvino as ov
 
     from ovembed.export.trial import Trial
     from ovembed.repository import ModelEntry, OvmsVersion, ServingOptions
@@ -30,7 +33,7 @@ def assemble(entry: ModelEntry, trial: Trial, converted: Path, version: OvmsVers
         if (converted / name).exists():
             shutil.move(converted / name, entry.folder / name)
     if version.layout == "classic":
-        _write_model_info(encoder(entry.folder, "classic"), entry.folder / "config.json")
+        _finish_classic(entry)
     write_serving_files(entry.folder, entry.name, entry.spec, version, options, pooled=entry.pooled)
     write_golden(entry.folder, trial.golden)
     write_model(entry)
@@ -42,15 +45,14 @@ def _move_model(source: Path, target: Path) -> None:
         shutil.move(source.with_suffix(suffix), target.with_suffix(suffix))
 
 
-def _write_model_info(path: Path, config_path: Path) -> None:
+def _finish_classic(entry: ModelEntry) -> None:
     """The classic calculator knows the model's config only from the IR's rt_info, section model_info."""
-    import openvino as ov
+    config = json.loads((entry.folder / "config.json").read_text(encoding="utf-8"))
 
-    config = json.loads(config_path.read_text(encoding="utf-8"))
-    model = ov.Core().read_model(path)
-    for key in (_POSITIONS, _PADDING):
-        model.set_rt_info(str(config.get(key) or 0), ["model_info", key])
-    told = path.with_stem("told")
-    ov.save_model(model, told, compress_to_fp16=False)
-    del model
-    _move_model(told, path)
+    def change(model: ov.Model) -> ov.Model:
+        changed = backport.repeat_at_every_token(model) if entry.pooled else model
+        for key in (_POSITIONS, _PADDING):
+            changed.set_rt_info(str(config.get(key) or 0), ["model_info", key])
+        return changed
+
+    ir.rewrite(entry.model_path, change)

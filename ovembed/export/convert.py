@@ -5,61 +5,47 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ovembed.errors import ExportError
-from ovembed.export import direct, heads
+from ovembed.export import direct
 from ovembed.export.tokenizer import load_tokenizer, write_tokenizer
 from ovembed.export.words import in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from ovembed.hub import Recipe
-    from ovembed.spec import Pooling
 
-# What the repository keeps of the output, beside the encoder itself.
-COMPANION_FILES = (
-    "openvino_tokenizer.xml",
-    "openvino_tokenizer.bin",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "config.json",
-)
 _MODEL_NAME = "openvino_model.xml"
 # OVMS takes a third input for token types, whatever it is called.
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
-def convert(
-    recipe: Recipe,
-    target: Path,
-    *,
-    pooling: Pooling | None,
-    max_tokens: int,
-    cut_inside: bool,
-    trust_remote_code: bool,
-) -> None:
-    """Write openvino_model.xml, whose first output of rank 3 are the hidden states, and the companion files.
+def convert_tokenizer(recipe: Recipe, target: Path, *, max_tokens: int, trust_remote_code: bool) -> None:
+    """The files of tokenizer.write_tokenizer. Raises ExportError for no usable tokenizer or an unknown architecture."""
+    source = recipe.encoder_folder
+    with _told_in_one_line(source):
+        _load_config(recipe, trust_remote_code=trust_remote_code)
+        tokenizer = load_tokenizer(source, lowercase=recipe.lowercase, trust_remote_code=trust_remote_code)
+        write_tokenizer(tokenizer, target, max_tokens)
 
-    With a `pooling` the model pools its tokens itself and applies the recipe's Dense layers; its one output is
-    (batch, 1, dimensions). With `cut_inside` the OpenVINO tokenizer cuts texts to `max_tokens`. Nothing is normalized.
-    Raises ExportError when the architecture is not known, the
-    weights are damaged or files are missing.
+
+def convert_encoder(recipe: Recipe, target: Path, *, max_tokens: int, trust_remote_code: bool) -> None:
+    """openvino_model.xml, whose first output of rank 3 are the hidden states, and config.json.
+
+    Raises ExportError when the architecture is not known, the weights are damaged or files are missing.
     """
     source = recipe.encoder_folder
     _check_weights(source)
     with _told_in_one_line(source):
         config = _load_config(recipe, trust_remote_code=trust_remote_code)
-        tokenizer = load_tokenizer(source, lowercase=recipe.lowercase, trust_remote_code=trust_remote_code)
         if _optimum_exports(config):
-            _convert_through_optimum(source, target, trust_remote_code=trust_remote_code)
+            _convert_through_optimum(source, target / _MODEL_NAME, trust_remote_code=trust_remote_code)
         else:
             _convert_directly(recipe, target / _MODEL_NAME, trust_remote_code=trust_remote_code)
-    if pooling is not None:
-        heads.add_head(target / _MODEL_NAME, pooling, recipe.dense)
-    write_tokenizer(tokenizer, target, cut_to=max_tokens if cut_inside else None)
     write_config(json.loads((source / "config.json").read_text(encoding="utf-8")), target, max_tokens)
 
 
@@ -117,19 +103,23 @@ def _optimum_exports(config: Any) -> bool:
     return set(make(config).inputs) <= _INPUTS
 
 
-def _convert_through_optimum(source: Path, target: Path, *, trust_remote_code: bool) -> None:
+def _convert_through_optimum(source: Path, path: Path, *, trust_remote_code: bool) -> None:
+    """In a folder of its own, as it would write the source's tokenizer over ours."""
     from optimum.exporters.openvino import main_export
     from optimum.intel import OVConfig
 
-    main_export(
-        str(source),
-        output=target,
-        task="feature-extraction",
-        library_name="transformers",
-        ov_config=OVConfig(dtype="fp32"),
-        convert_tokenizer=False,
-        trust_remote_code=trust_remote_code,
-    )
+    with TemporaryDirectory(dir=path.parent) as folder:
+        main_export(
+            str(source),
+            output=folder,
+            task="feature-extraction",
+            library_name="transformers",
+            ov_config=OVConfig(dtype="fp32"),
+            convert_tokenizer=False,
+            trust_remote_code=trust_remote_code,
+        )
+        for suffix in (".bin", ".xml"):
+            (Path(folder) / path.name).with_suffix(suffix).replace(path.with_suffix(suffix))
 
 
 def _convert_directly(recipe: Recipe, path: Path, *, trust_remote_code: bool) -> None:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 _INPUTS = ("input_ids", "attention_mask")
 # No dimension of the example is 0 or 1, which torch.export takes for constants.
 _EXAMPLE_BATCH, _EXAMPLE_TOKENS = 2, 7
-# Hides a token without being infinite, in every precision that a model may be run in.
-_HIDDEN = -65504.0
 
 
 def load_encoder(source: Path, *, trust_remote_code: bool) -> Any:
@@ -55,7 +53,6 @@ def convert_encoder(encoder: Any, *, position_limit: int | None) -> ov.Model:
     model = ov.Model([hidden], converted.get_parameters(), "encoder")
     _check_dynamic(model)
     _multiply_outer_products(model)
-    _keep_finite(model)
     return model
 
 
@@ -80,21 +77,3 @@ def _multiply_outer_products(model: ov.Model) -> None:
             inner = left.get_partial_shape()[-1]
             if inner.is_static and inner.get_length() == 1:
                 node.output(0).replace(ops.multiply(left, right).output(0))
-
-
-def _keep_finite(model: ov.Model) -> None:
-    """Attention masks of numbers instead of booleans.
-
-    With a sliding window, a place of the padding sees nothing but padding. Of a row that is false throughout,
-    torch makes zeros, but OpenVINO makes NaN, which the next layer spreads to the whole text.
-    """
-    import numpy as np
-    import openvino as ov
-    from openvino import opset13 as ops
-
-    for node in model.get_ops():
-        if node.get_type_name() == "ScaledDotProductAttention" and node.get_input_size() > 3:
-            mask = node.input_value(3)
-            if mask.get_element_type() == ov.Type.boolean:
-                numbers = ops.select(mask, ops.constant(np.float32(0)), ops.constant(np.float32(_HIDDEN)))
-                node.input(3).replace_source_output(numbers.output(0))

@@ -10,7 +10,8 @@ from ovembed.hub import weight_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    import openvino as ov
 
     from ovembed.hub import DenseLayer, Recipe
     from ovembed.spec import Pooling
@@ -25,24 +26,20 @@ def needs_pooling_inside(recipe: Recipe) -> bool:
     return bool(recipe.dense) or (recipe.pooling.value == "last" and recipe.pads_left)
 
 
-def add_head(path: Path, pooling: Pooling, dense: Sequence[DenseLayer]) -> None:
-    """Replace the IR of an encoder with one that pools: one output, float32 (batch, 1, dimensions).
+def with_head(encoder: ov.Model, pooling: Pooling, dense: Sequence[DenseLayer]) -> ov.Model:
+    """An encoder that pools: one output, float32 (batch, 1, dimensions).
 
     The middle dimension is there because servers look for an output of rank 3.
     """
     import openvino as ov
     from openvino import opset13 as ops
 
-    model = ov.Core().read_model(path)
-    rows = pool(*encoder_ends(model), pooling)
+    rows = pool(*encoder_ends(encoder), pooling)
     for layer in dense:
         rows = _apply(rows, layer)
     pooled = ops.unsqueeze(rows, ops.constant(1))
     pooled.output(0).set_names({"sentence_embedding"})
-    with_head = path.with_stem("with_head")
-    ov.save_model(ov.Model([pooled], model.get_parameters(), "encoder"), with_head, compress_to_fp16=False)
-    for suffix in (".bin", ".xml"):
-        with_head.with_suffix(suffix).replace(path.with_suffix(suffix))
+    return ov.Model([pooled], encoder.get_parameters(), "encoder")
 
 
 def read_weights(layer: DenseLayer) -> dict[str, Any]:

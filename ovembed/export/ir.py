@@ -1,4 +1,4 @@
-"""What an OpenVINO model itself tells: its precision, its output, its config; and the vectors it makes as it is."""
+"""OpenVINO's files: what a model itself tells, the vectors it makes as it is, and how to change it in place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ovembed.errors import ExportError
 from ovembed.export.words import in_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import openvino as ov
@@ -72,6 +72,17 @@ def vectors(path: Path, tokenizer: Path, spec: ModelSpec, texts: Sequence[str], 
         rows.append(_pool(states, "cls" if pooled else spec.pooling))
     result = np.stack(rows).astype(np.float32)
     return arithmetic.normalize(result) if spec.normalize else result
+
+
+def rewrite(path: Path, change: Callable[[ov.Model], ov.Model | None]) -> None:
+    """Change a model in its file; `change` may return another one in its place."""
+    import openvino as ov
+
+    model = ov.Core().read_model(path)
+    changed = path.with_stem("changed")
+    ov.save_model(change(model) or model, changed, compress_to_fp16=False)
+    for suffix in (".bin", ".xml"):
+        changed.with_suffix(suffix).replace(path.with_suffix(suffix))
 
 
 def _read(path: Path) -> ov.Model:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ovembed.export.request import ExportRequest
     from ovembed.hub import Recipe, SourceModel
     from ovembed.protocols import Vectors
-    from ovembed.spec import ModelSpec, Pooling, Precision
+    from ovembed.spec import ModelSpec, Precision
 
 
 class Original(Protocol):
@@ -38,8 +38,11 @@ class Original(Protocol):
     def pooled(self) -> bool:
         """It pools its tokens itself, into (batch, 1, dimensions) or the same at every token."""
 
-    def write(self, target: Path, *, pooling: Pooling | None, max_tokens: int, cut_inside: bool) -> None:
-        """The encoder as openvino_model.xml, and its companion files (see convert.convert)."""
+    def write_tokenizer(self, target: Path, *, max_tokens: int) -> None:
+        """openvino_tokenizer.xml, and where it was made of them tokenizer.json and tokenizer_config.json."""
+
+    def write_encoder(self, target: Path, *, max_tokens: int) -> None:
+        """openvino_model.xml and config.json."""
 
     def vectors(self, spec: ModelSpec, texts: Sequence[str]) -> Vectors:
         """What it makes of the texts by itself: float32 (n, dimensions)."""
@@ -68,18 +71,17 @@ class TransformersModel:
     def weights_sha256(self) -> str:
         return self.recipe.weights_sha256()
 
-    def write(self, target: Path, *, pooling: Pooling | None, max_tokens: int, cut_inside: bool) -> None:
-        from ovembed.export.convert import convert
+    def write_tokenizer(self, target: Path, *, max_tokens: int) -> None:
+        from ovembed.export.convert import convert_tokenizer
 
         with quiet():
-            convert(
-                self.recipe,
-                target,
-                pooling=pooling,
-                max_tokens=max_tokens,
-                cut_inside=cut_inside,
-                trust_remote_code=self.trust,
-            )
+            convert_tokenizer(self.recipe, target, max_tokens=max_tokens, trust_remote_code=self.trust)
+
+    def write_encoder(self, target: Path, *, max_tokens: int) -> None:
+        from ovembed.export.convert import convert_encoder
+
+        with quiet():
+            convert_encoder(self.recipe, target, max_tokens=max_tokens, trust_remote_code=self.trust)
 
     def vectors(self, spec: ModelSpec, texts: Sequence[str]) -> Vectors:
         from ovembed.export.reference import source_vectors

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ovembed import hub
 from ovembed.errors import EngineError, ExportError, InputError, MissingExtra, OvembedError
-from ovembed.export import calibration, heads, verify
+from ovembed.export import backport, calibration, heads, ir, verify
 from ovembed.export.decide import decide
 from ovembed.export.original import open_original
 from ovembed.export.quiet import quiet
@@ -21,6 +21,8 @@ from ovembed.repository import Decision, ModelEntry, ServingOptions, Tried, chec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    import openvino as ov
 
     from ovembed.export.calibration import Calibration
     from ovembed.export.decide import Plan
@@ -120,19 +122,38 @@ def _precisions(request: ExportRequest, original: Original) -> Sequence[Precisio
 def _write_exact(
     request: ExportRequest, original: Original, plan: Plan, version: OvmsVersion, scratch: Path
 ) -> Candidate:
-    """The model in its own precision, pooling its tokens itself where the server could not do it rightly."""
+    """The model in its own precision, pooling its tokens itself where the server could not do it rightly.
+
+    The tokenizer comes first: what the server cannot run is refused before the long part.
+    """
     from ovembed.export.trial import Candidate
 
+    tokenizer = _write_tokenizer(request, original, plan.spec.max_tokens, version, scratch)
+    original.write_encoder(scratch, max_tokens=plan.spec.max_tokens)
+    path = scratch / "openvino_model.xml"
     inside = heads.needs_pooling_inside(original.recipe) or not version.pools(plan.spec.pooling)
-    original.write(
-        scratch,
-        pooling=plan.spec.pooling if inside else None,
-        max_tokens=plan.spec.max_tokens,
-        cut_inside=request.truncate and version.truncation == "tokenizer",
-    )
-    tokenizers = (scratch / "tokenizer.json", scratch / "openvino_tokenizer.xml")
-    tokenizer = next(path for path in tokenizers if path.exists())
-    return Candidate(plan.spec, scratch / "openvino_model.xml", tokenizer, pooled=inside or original.pooled)
+
+    def change(encoder: ov.Model) -> ov.Model:
+        backport.keep_finite(encoder)
+        backport.leave_out_token_types(encoder)
+        if inside and not original.pooled:
+            return heads.with_head(encoder, plan.spec.pooling, original.recipe.dense)
+        return encoder
+
+    ir.rewrite(path, change)
+    return Candidate(plan.spec, path, tokenizer, pooled=inside or original.pooled)
+
+
+def _write_tokenizer(
+    request: ExportRequest, original: Original, max_tokens: int, version: OvmsVersion, scratch: Path
+) -> Path:
+    """The server's and ours, which are one where the original has no tokenizer.json; returns ours."""
+    original.write_tokenizer(scratch, max_tokens=max_tokens)
+    ours, served = scratch / "tokenizer.json", scratch / "openvino_tokenizer.xml"
+    if request.truncate and version.truncation == "tokenizer" and not ours.exists():
+        raise InputError(f"'{request.source}' has no tokenizer.json to make one of that cuts. Leave out --truncate.")
+    backport.rewrite_tokenizer(served, version, truncate=request.truncate)
+    return ours if ours.exists() else served
 
 
 def _try_precisions(

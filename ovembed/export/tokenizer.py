@@ -37,14 +37,14 @@ def load_tokenizer(source: Path, *, lowercase: bool, trust_remote_code: bool) ->
     return tokenizer
 
 
-def write_tokenizer(tokenizer: Any, target: Path, *, cut_to: int | None) -> None:
-    """tokenizer.json and tokenizer_config.json, openvino_tokenizer.xml and .bin; the latter cuts texts to `cut_to`."""
+def write_tokenizer(tokenizer: Any, target: Path, max_tokens: int) -> None:
+    """tokenizer.json and tokenizer_config.json, openvino_tokenizer.xml and .bin; the latter can cut to `max_tokens`."""
     import openvino as ov
     from openvino_tokenizers import convert_tokenizer
 
     tokenizer.save_pretrained(target)
     try:
-        converted = convert_tokenizer(tokenizer, with_detokenizer=False, max_length=cut_to)
+        converted = convert_tokenizer(tokenizer, with_detokenizer=False, max_length=max_tokens)
     except Exception as error:
         raise ExportError(
             f"The tokenizer of {tokenizer.name_or_path} cannot be converted: {in_one_line(error)}. "

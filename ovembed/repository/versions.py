@@ -24,7 +24,8 @@ class OvmsVersion:
     or ov (one node that loads both). `graph_options` are those of its calculator that have an effect on some
     model; one it does not know keeps the graph from loading. `poolings` are the ones it does right over token
     vectors. `truncation` is how it can be made to cut long texts, `graph_pool` whether it may keep started graphs
-    for embeddings. `subconfig` says that subconfig.json must lie beside the graph.
+    for embeddings. `subconfig` says that subconfig.json must lie beside the graph. `unknown_operations` are those
+    of tokenizers that it cannot run, though later ones can.
     """
 
     name: str
@@ -34,6 +35,7 @@ class OvmsVersion:
     truncation: Literal["tokenizer", "graph", "none"]
     graph_pool: bool
     subconfig: bool
+    unknown_operations: frozenset[str] = frozenset()
 
     def pools(self, pooling: Pooling) -> bool:
         """False where the model must bring vectors that are pooled already."""
@@ -54,8 +56,17 @@ _CLS_LAST: frozenset[Pooling] = frozenset({"cls", "last"})
 _ALL: frozenset[Pooling] = frozenset({"cls", "last", "mean"})
 
 
-def _classic(name: str) -> OvmsVersion:
-    return OvmsVersion(name, "classic", _CLASSIC_OPTIONS, _CLS, "tokenizer", graph_pool=False, subconfig=True)
+def _classic(name: str, *unknown_operations: str) -> OvmsVersion:
+    return OvmsVersion(
+        name,
+        "classic",
+        _CLASSIC_OPTIONS,
+        _CLS,
+        "tokenizer",
+        graph_pool=False,
+        subconfig=True,
+        unknown_operations=frozenset(unknown_operations),
+    )
 
 
 def _full(name: str) -> OvmsVersion:
@@ -65,7 +76,7 @@ def _full(name: str) -> OvmsVersion:
 # Up to 2025.3, a graph without subconfig.json has the model's own config.json taken for it. The pool of graphs
 # came with 2026.2, where it breaks embeddings. 2026.3 knows `truncate` and does nothing about it.
 SUPPORTED = (
-    _classic("2025.0"),
+    _classic("2025.0", "UnigramTokenizer", "CharsMapNormalization"),
     _classic("2025.1"),
     OvmsVersion("2025.2", "ov", _FIRST_OV_OPTIONS, _CLS, "none", graph_pool=False, subconfig=True),
     OvmsVersion("2025.3", "ov", _OPTIONS, _CLS_LAST, "graph", graph_pool=False, subconfig=True),
