@@ -165,7 +165,7 @@ _WRITING: dict[Precision, str] = {
 
 
 def _quantize(exact: Candidate, precision: Precision, watched: Calibration) -> Candidate:
-    """A copy of the model in another precision, beside it."""
+    """A copy of the model in another precision, beside it. Raises ExportError when NNCF cannot make it."""
     from ovembed.engine.tokenizer import load_tokenizer
     from ovembed.export.quantize import quantize
 
@@ -179,7 +179,12 @@ def _quantize(exact: Candidate, precision: Precision, watched: Calibration) -> C
         encoded = load_tokenizer(exact.tokenizer_path).encode_batch_fast(list(watched.texts))
         tokens = [encoding.ids[: exact.spec.max_tokens] for encoding in encoded]
     with quiet():
-        quantize(exact.model_path, target, precision, tokens)
+        try:
+            quantize(exact.model_path, target, precision, tokens)
+        except OSError:
+            raise
+        except Exception as error:
+            raise ExportError(f"{precision} weights could not be made: {in_one_line(error)}") from error
     spec = replace(exact.spec, precision=precision, calibration_sha256=watched.sha256 if full else None)
     return replace(exact, spec=spec, model_path=target)
 
