@@ -7,6 +7,7 @@ import typer
 
 from ovembed.cli.options import ConfigOpt, JsonOpt, QuietOpt, RepositoryOpt
 from ovembed.cli.output import Talk, print_json, print_table, stdout_console
+from ovembed.errors import OvembedError
 
 if TYPE_CHECKING:
     from ovembed.repository import ModelEntry
@@ -37,16 +38,28 @@ def list_models(
     from ovembed.repository import ModelRepository
 
     held = ModelRepository(repository, config)
-    entries, others = held.models(), held.other_names()
+    described, rows, problems = [], [], {}
+    for name in held.names():
+        try:
+            entry = held.get(name)
+            described.append(entry_json(entry))
+            rows.append(_row(entry))
+        except OvembedError as error:
+            problems[name] = str(error)
+            rows.append([name, "unreadable"])
+    others = held.other_names()
     if as_json:
-        print_json({"models": [entry_json(entry) for entry in entries], "others": others})
+        print_json({"models": described, "unreadable": problems, "others": others})
         return
-    if not entries and not others:
+    if not rows and not others:
         Talk().say(f"{repository}/ holds no model. Export one: ovembed export SOURCE")
         return
-    rows = [_row(entry) for entry in entries] + [[name, "not made by ovembed"] for name in others]
-    columns = ["Name", "Precision", "Dimensions", "Tokens", "Size", "Cosine mean", "OVMS", "Fingerprint"]
-    print_table(stdout_console(), columns, rows)
+    rows += [[name, "not made by ovembed"] for name in others]
+    print_table(
+        stdout_console(), ["Name", "Precision", "Dim.", "Tokens", "Size", "Cosine", "OVMS", "Fingerprint"], rows
+    )
+    for problem in problems.values():
+        Talk().say(problem)
 
 
 @app.command("show")

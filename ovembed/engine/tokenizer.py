@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ovembed.protocols import Tokens
 
 
+_LIMIT = 3  # the input of a Truncate operation that holds the most tokens, after begins, ends and data
+
+
 class Tokenizer(Protocol):
     """Neither cuts nor pads: both are decided by the caller."""
 
@@ -82,9 +85,12 @@ class OpenVINOTokenizer:
 
 
 def _lift_limit(model: Any) -> None:
-    """Most are made to cut texts to the model's length: hand the tokens past the operation that does."""
+    """Some are made to cut texts to the model's length: hand the tokens past the operation that does.
+
+    Others cut only when a variable of theirs says so, which nobody sets here.
+    """
     for node in model.get_ops():
-        if node.get_type_name() == "Truncate" and node.input_value(3).get_node().get_type_name() == "Constant":
+        if node.get_type_name() == "Truncate" and node.input_value(_LIMIT).get_node().get_type_name() == "Constant":
             for old, new in zip(node.outputs(), node.input_values(), strict=False):
                 for target in old.get_target_inputs():
                     target.replace_source_output(new)

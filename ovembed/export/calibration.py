@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from ovembed.corpus.readers import read_lines
+from ovembed.corpus.readers import STDIN, read_lines
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,10 +38,12 @@ def bundled() -> Calibration:
 
 
 def read(path: Path) -> Calibration:
-    """One text per line; of a long file an even sample.
+    """One text per line, `-` for stdin; of a long file an even sample.
 
     Raises InputError for a file that is missing, not UTF-8, or too short to calibrate on.
     """
+    if str(path) != STDIN and not path.exists():
+        raise InputError(f"No file {path}. Leave --calibration out to use the bundled texts.")
     texts = [item.text for item in read_lines([str(path)], sys.stdin.buffer)]
     if len(texts) < FEWEST_TEXTS:
         raise InputError(

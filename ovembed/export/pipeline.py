@@ -194,7 +194,7 @@ _WRITING: dict[Precision, str] = {
 
 
 def _quantize(exact: Candidate, precision: Precision, watched: Calibration) -> Candidate:
-    """A copy of the model in another precision, beside it."""
+    """A copy of the model in another precision, beside it. Raises ExportError when NNCF cannot make it."""
     from ovembed.engine.tokenizer import load_tokenizer
     from ovembed.export.quantize import quantize
 
@@ -213,7 +213,7 @@ def _quantize(exact: Candidate, precision: Precision, watched: Calibration) -> C
     except OSError:
         raise
     except Exception as error:
-        raise ExportError(f"{exact.spec.source} cannot be made {precision}: {in_one_line(error)}") from error
+        raise ExportError(f"{precision} weights could not be made: {in_one_line(error)}") from error
     spec = replace(exact.spec, precision=precision, calibration_sha256=watched.sha256 if full else None)
     return replace(exact, spec=spec, model_path=target)
 

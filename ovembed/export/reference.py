@@ -41,6 +41,8 @@ def source_vectors(recipe: Recipe, spec: ModelSpec, texts: Sequence[str], *, tru
             )
             rows.append(dense(_pool(model(**encoded).last_hidden_state[0], spec.pooling)).numpy())
     result = np.stack(rows).astype(np.float32)
+    if not np.isfinite(result).all():
+        raise ExportError(f"{spec.source} itself gives vectors that are not finite. Download it again.")
     return vectors.normalize(result) if spec.normalize else result
 
 

@@ -72,8 +72,6 @@ def _efficiency(engine: OpenVINOEngine, candidate: Candidate, exact: Candidate) 
 def fastest(trials: Sequence[Trial], min_similarity: float | None) -> Trial | None:
     """The fastest of those that come near enough to the source; None when none does."""
     near = [
-        trial
-        for trial in trials
-        if trial.fidelity.mean >= verify.min_similarity_of(trial.candidate.spec.precision, min_similarity)
+        trial for trial in trials if verify.near_enough(trial.fidelity, trial.candidate.spec.precision, min_similarity)
     ]
     return max(near, key=lambda trial: trial.efficiency.tokens_per_s, default=None)

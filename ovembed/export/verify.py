@@ -33,6 +33,7 @@ _NEXT_STEP: dict[Precision, str] = {
 }
 
 _NEIGHBOURS = 10
+_ROUNDING = 1e-6  # of float32, in the cosine of equal vectors
 
 
 def probe_texts() -> list[str]:
@@ -65,10 +66,15 @@ def compare(source: Vectors, alone: Vectors, batched: Vectors) -> Fidelity:
 def too_far(fidelity: Fidelity, precision: Precision, min_similarity: float | None) -> ExportError:
     """What to say of a model that does not reach the floor."""
     return ExportError(
-        f"The exported model is too far from its source: mean cosine {fidelity.mean:.4f}, "
+        f"The exported model is too far from its source: mean cosine {fidelity.mean:.5f}, "
         f"wanted at least {min_similarity_of(precision, min_similarity)}. "
         f"Nothing was kept. {_NEXT_STEP[precision]}, or lower --min-similarity."
     )
+
+
+def near_enough(fidelity: Fidelity, precision: Precision, min_similarity: float | None) -> bool:
+    """Whether the mean cosine reaches the floor; 1.0 asks for vectors that are equal but for float32's rounding."""
+    return fidelity.mean >= min_similarity_of(precision, min_similarity) - _ROUNDING
 
 
 def min_similarity_of(precision: Precision, asked: float | None) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from ovembed.protocols import Vectors
 
 FILE_NAME = "golden.npz"
+# What numpy and zipfile say of files that are cut off, changed, or something else.
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,13 @@ def read(folder: Path) -> Golden:
     """Raises RepositoryError, naming the file, when it is missing or damaged."""
     path = folder / FILE_NAME
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Golden(tuple(map(str, arrays["texts"])), arrays["source"], arrays["exported"])
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            golden = Golden(tuple(map(str, arrays["texts"])), arrays["source"], arrays["exported"])
     except FileNotFoundError as error:
         raise RepositoryError(f"{path} is missing. Export the model again.") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (*_DAMAGED, OSError) as error:
         raise RepositoryError(f"{path} cannot be read ({error}). Export the model again.") from error
+    count, dimensions = len(golden.texts), golden.source.shape[-1:]
+    if not count or not golden.source.shape == golden.exported.shape == (count, *dimensions):
+        raise RepositoryError(f"{path} does not hold vectors for each of its texts. Export the model again.")
+    return golden

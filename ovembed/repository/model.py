@@ -116,8 +116,11 @@ class ModelEntry:
 
     @property
     def size_bytes(self) -> int:
-        """Size of the encoder, weights included."""
-        return sum(path.stat().st_size for path in (self.model_path, self.model_path.with_suffix(".bin")))
+        """Size of the encoder, weights included. Raises RepositoryError when a file of it is missing."""
+        try:
+            return sum(path.stat().st_size for path in (self.model_path, self.model_path.with_suffix(".bin")))
+        except OSError as error:
+            raise RepositoryError(f"{error.filename} cannot be read: {error.strerror}. Export it again.") from error
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from ovembed.errors import InputError, ModelNotFound, RepositoryError
 from ovembed.repository import config, model
-from ovembed.repository.files import swap_folders, writing
+from ovembed.repository.files import replace_file, swap_folders, writing
 from ovembed.repository.layout import find_layout
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG_NAME = "config_embeddings.json"
 _STAGING = ".staging"
 _MODEL = "model"
-_NEW = "new.name"
+_UNSERVED = "unserved.name"
 _REPLACED = "replaced"
 _NAME_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -74,11 +74,14 @@ class ModelRepository:
         """Raises ModelNotFound for a name that the config file does not serve."""
         serving = config.read(self.config_path)
         if name not in serving.names:
-            held = f"it has: {', '.join(serving.names)}" if serving.names else "it has none"
-            raise ModelNotFound(
-                f"No model '{name}' in {self.folder}/ ({held}). Export one: ovembed export SOURCE --name {name}"
-            )
+            raise self._not_served(name, serving)
         return replace(model.read(self.config_path.parent / serving.base_path(name)), name=name)
+
+    def _not_served(self, name: str, serving: ServingConfig) -> ModelNotFound:
+        held = f"it has: {', '.join(serving.names)}" if serving.names else "it has none"
+        return ModelNotFound(
+            f"No model '{name}' in {self.folder}/ ({held}). Export one: ovembed export SOURCE --name {name}"
+        )
 
     def only(self) -> ModelEntry:
         """The model of a repository that holds exactly one. Raises ModelNotFound otherwise."""
@@ -162,29 +165,50 @@ class ModelRepository:
         The folder stays when other config files beside this one or in the repository serve it; these are returned.
         Raises ModelNotFound for a name that is not served, InputError for a graph that is not ours.
         """
+        self._folder_to_remove(name)
         with self.stage() as staged, writing(self.folder), self._lock():
-            folder = self.get(name).folder
-            config.write(self.config_path, config.read(self.config_path).without(name))
-            others = self._other_configs_with(folder)
+            folder = self._folder_to_remove(name)
+            serving = config.read(self.config_path)
+            staged.folder.rmdir()
+            self._note_unserved(staged.folder.parent, folder)
+            config.write(self.config_path, serving.without(name))
+            others = self._configs_with(folder, self.config_path)
             if not others:
-                folder.rename(staged.folder / folder.name)
+                try:
+                    folder.rename(staged.folder)
+                except OSError:
+                    config.write(self.config_path, serving)
+                    raise
                 self._remove_empty_parents(folder)
         return others
 
-    def _other_configs_with(self, folder: Path) -> list[Path]:
-        """Configuration files that serve the folder; what is no such file is passed over."""
-        found = []
-        for path in sorted({*self.folder.glob("*.json"), *self.config_path.parent.glob("*.json")}):
+    def _folder_to_remove(self, name: str) -> Path:
+        """Of a model that is served and ours; its ovembed.json may be damaged."""
+        serving = config.read(self.config_path)
+        if name not in serving.names:
+            raise self._not_served(name, serving)
+        folder = self.config_path.parent / serving.base_path(name)
+        if not model.is_model(folder):
+            raise InputError(f"'{name}' was not made by ovembed. Take it out of {self.config_path} by hand.")
+        return folder
+
+    def _configs_with(self, folder: Path, config_path: Path) -> list[Path]:
+        """Configuration files that serve the folder: that one, and those beside it or in the repository.
+
+        Raises RepositoryError when that one cannot be read; another that is no such file is passed over.
+        """
+        found = [config_path] if _serves(config_path, folder) else []
+        for path in sorted({*self.folder.glob("*.json"), *config_path.parent.glob("*.json")} - {config_path}):
             with contextlib.suppress(RepositoryError):
-                serving = config.read(path)
-                if any((path.parent / serving.base_path(name)).resolve() == folder.resolve() for name in serving.names):
+                if _serves(path, folder):
                     found.append(path)
         return found
 
     def _remove_empty_parents(self, folder: Path) -> None:
         """A name with a slash leaves the folder of its first part behind."""
-        for parent in folder.parents:
-            if parent.resolve() == self.folder.resolve() or not parent.is_relative_to(self.folder):
+        home = self.folder.resolve()
+        for parent in folder.resolve().parents:
+            if home not in parent.parents:
                 return
             with contextlib.suppress(OSError):
                 parent.rmdir()
@@ -203,16 +227,19 @@ class ModelRepository:
     def _move_into_place(self, staged: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
-            # Broken off before the config file names it, the note lets it be removed again (see _put_back).
-            note = f"{target.relative_to(self.folder).as_posix()}\n{self.config_path.resolve()}"
-            (staged.parent / _NEW).write_text(note, encoding="utf-8")
+            self._note_unserved(staged.parent, target)
             staged.rename(target)
         elif not swap_folders(staged, target):
             # Broken off between these two renames, the note brings the old model back (see _put_back).
             aside = staged.parent / _REPLACED
-            aside.with_suffix(".name").write_text(target.relative_to(self.folder).as_posix(), encoding="utf-8")
+            replace_file(aside.with_suffix(".name"), target.relative_to(self.folder).as_posix())
             target.rename(aside)
             staged.rename(target)
+
+    def _note_unserved(self, workplace: Path, folder: Path) -> None:
+        """Broken off while the config file does not name the folder, the note lets it be removed (see _put_back)."""
+        place = os.path.relpath(folder.resolve(), self.folder.resolve())
+        replace_file(workplace / _UNSERVED, f"{place}\n{self.config_path.resolve()}")
 
     def _take_back(self, staged: Path, target: Path) -> None:
         """Undo _move_into_place; a model moved aside is put back when the staged folder is removed."""
@@ -250,15 +277,23 @@ class ModelRepository:
             lock.release()
 
     def _put_back(self, workplace: Path) -> None:
-        """Undo what a broken-off publish left: a new model that nobody serves, an old one moved aside."""
-        new = workplace / _NEW
-        if new.exists() and not (workplace / _MODEL).exists():
-            name, config_path = new.read_text(encoding="utf-8").split("\n")
+        """Mend what was broken off: take out a model that nobody serves, bring back one that was moved aside."""
+        note = workplace / _UNSERVED
+        if note.exists() and not (workplace / _MODEL).exists():
+            place, config_path = note.read_text(encoding="utf-8").split("\n")
+            folder = self.folder / place
             with contextlib.suppress(OSError, RepositoryError):
-                if not config.read(Path(config_path)).lists(name):
-                    (self.folder / name).rename(workplace / _MODEL)
+                if not self._configs_with(folder, Path(config_path)):
+                    folder.rename(workplace / _MODEL)
+                    self._remove_empty_parents(folder)
         aside = workplace / _REPLACED
         if aside.is_dir():
             target = self.folder / aside.with_suffix(".name").read_text(encoding="utf-8")
             if not target.exists():
                 aside.rename(target)
+
+
+def _serves(config_path: Path, folder: Path) -> bool:
+    serving = config.read(config_path)
+    home = config_path.parent
+    return any((home / serving.base_path(name)).resolve() == folder.resolve() for name in serving.names)
