@@ -21,8 +21,9 @@ def quantize(source: Path, target: Path, precision: Precision, calibration: Sequ
     """Read the fp32 IR `source` and write `target` (both .xml, the .bin beside).
 
     int8 is NNCF's asymmetric weight compression, one scale for each output channel, as OVMS's exporter makes; int4
-    its symmetric one in groups of 64, data-free. full-int8 is NNCF's static post-training quantization with the
-    activation ranges that the `calibration` token lists show.
+    its symmetric one, data-free, in groups of 64, or of 32 where a layer does not divide so, and int8 where it does
+    not divide at all. full-int8 is NNCF's static post-training quantization with the activation ranges that the
+    `calibration` token lists show.
     """
     import openvino as ov
 
@@ -31,7 +32,7 @@ def quantize(source: Path, target: Path, precision: Precision, calibration: Sequ
         case "int8":
             model = _compressed(model, "INT8_ASYM")
         case "int4":
-            model = _compressed(model, "INT4_SYM", group_size=64, ratio=1.0)
+            model = _compressed(model, "INT4_SYM", group_size=64, ratio=1.0, advanced_parameters=_groups_that_fit())
         case "full-int8":
             model = _statically_quantized(model, calibration)
         case "fp32" | "fp16":
@@ -43,6 +44,12 @@ def _compressed(model: Any, mode: str, **settings: Any) -> Any:
     import nncf
 
     return nncf.compress_weights(model, mode=nncf.CompressWeightsMode[mode], **settings)
+
+
+def _groups_that_fit() -> Any:
+    import nncf
+
+    return nncf.AdvancedCompressionParameters(group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST)
 
 
 def _statically_quantized(model: Any, calibration: Sequence[Tokens]) -> Any:
