@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import multiprocessing
 import os
@@ -18,6 +17,7 @@ import pytest
 from ovembed import ExportRequest, ModelRepository, export_model
 from ovembed.cli.main import main
 from tests import models
+from tests.folders import visible, workplaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,24 +27,11 @@ if TYPE_CHECKING:
 STEPS = [
     "Looking for the model",
     "Converting to OpenVINO",
+    "Running the source model",
     "Writing fp32 weights",
     "Comparing with the source model",
     "Publishing",
 ]
-
-
-def visible(folder: Path) -> dict[str, str]:
-    """Names and hashes of everything that a server or a user can see."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        for path in sorted(folder.rglob("*"))
-        if ".staging" not in path.parts
-    }
-
-
-def workplaces(folder: Path) -> list[str]:
-    staging = folder / ".staging"
-    return [path.name for path in staging.iterdir() if path.is_dir()] if staging.exists() else []
 
 
 @pytest.fixture
@@ -187,7 +174,7 @@ def take_the_fast_tokenizer(source: Path) -> None:
         (empty_weights, ["model.safetensors is damaged", "Download the model again"]),
         (point_to_weights, ["model.safetensors is damaged", "Download the model again"]),
         (damage_pytorch_weights, ["pytorch_model.bin is damaged", "Download the model again"]),
-        (poison_weights, ["not finite"]),
+        (poison_weights, ["itself gives vectors that are not finite", "Download it again"]),
         (without("encoder.layer.1.attention.self.query"), ["not complete", "query.bias is missing and 1 more"]),
         (without("embeddings.LayerNorm"), ["not complete", "embeddings.LayerNorm.bias is missing"]),
         (configure(num_hidden_layers=3), ["not complete", "encoder.layer.2."]),
@@ -236,7 +223,7 @@ def test_pickled_weights_are_refused_unless_allowed(
     assert message.startswith(f"pytorch_model.bin of '{source}' can run code when it is read")
     assert "Add --allow-pickle if you trust its author" in message
     entry = export_model(
-        ExportRequest(str(source), name="tiny", weight_format="fp32", allow_pickle=True, overwrite=True), own
+        ExportRequest(str(source), name="tiny", precision="fp32", allow_pickle=True, overwrite=True), own
     )
     assert entry.fidelity.minimum > 0.9999
 

@@ -142,5 +142,7 @@ def export(
 def show_entry(talk: Talk, entry: ModelEntry) -> None:
     for columns, rows in report.tables(entry):
         talk.table(columns, rows)
-    talk.say(report.summary(entry))
+        talk.say("")
+    for line in report.closing(entry):
+        talk.say(line)
     talk.say(f"Model '{entry.name}' is in {entry.folder}", "bold")

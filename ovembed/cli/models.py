@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.main import get_command
 
 from ovembed.cli.options import ConfigOpt, JsonOpt, QuietOpt, RepositoryOpt
 from ovembed.cli.output import Talk, print_json, print_table, stdout_console
@@ -25,8 +26,11 @@ NameArg = Annotated[str, typer.Argument(help="Served name of the model.")]
 
 @app.callback()
 def models(context: typer.Context) -> None:
+    """Without a command, `list`: run as one, so that the environment counts as for the others."""
     if context.invoked_subcommand is None:
-        list_models()
+        listing = get_command(app).get_command(context, "list")  # type: ignore[attr-defined]  # it is a group
+        with listing.make_context("list", [], parent=context) as inner:
+            listing.invoke(inner)
 
 
 @app.command("list")
@@ -55,9 +59,7 @@ def list_models(
         Talk().say(f"{repository}/ holds no model. Export one: ovembed export SOURCE")
         return
     rows += [[name, "not made by ovembed"] for name in others]
-    print_table(
-        stdout_console(), ["Name", "Precision", "Dim.", "Tokens", "Size", "Cosine", "OVMS", "Fingerprint"], rows
-    )
+    print_table(stdout_console(), ["Name", "Precision", "Dim.", "Tokens", "Size", "Cosine", "Fingerprint"], rows)
     for problem in problems.values():
         Talk().say(problem)
 
@@ -80,8 +82,9 @@ def show(
     console = stdout_console()
     for columns, rows in report.tables(entry):
         print_table(console, columns, rows)
-    console.print(report.summary(entry), soft_wrap=True, markup=False)
-    console.print(f"Folder {entry.folder}", soft_wrap=True, markup=False)
+        console.print()
+    for line in (*report.closing(entry), f"Folder {entry.folder}"):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 @app.command("verify")
@@ -102,7 +105,7 @@ def verify(
     if as_json:
         print_json({"name": name, "fingerprint": entry.spec.fingerprint} | result.to_json())
     else:
-        columns = ["Model", "Texts", "Lowest cosine to the export's", "Mean cosine to the source's", "Result"]
+        columns = ["Model", "Texts", "Lowest to recorded", "Mean to source", "Result"]
         sign = "ok" if result.passed else "FAILED"
         cells = [name, str(result.texts), f"{result.lowest_to_recorded:.5f}", f"{result.mean_to_source:.5f}", sign]
         print_table(stdout_console(), columns, [cells])
@@ -141,6 +144,5 @@ def _row(entry: ModelEntry) -> list[str]:
         str(spec.max_tokens),
         f"{entry.size_bytes / 1e6:.1f} MB",
         f"{entry.fidelity.mean:.5f}",
-        entry.ovms_version,
         spec.fingerprint,
     ]
