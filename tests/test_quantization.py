@@ -41,8 +41,8 @@ def exact(repository: ModelRepository) -> ModelEntry:
 def quantized(exact: ModelEntry, tmp_path_factory: pytest.TempPathFactory) -> Quantized:
     """The default model in full int8 and int4, from the fp32 one that is exported already."""
     folder = tmp_path_factory.mktemp("quantized")
-    encoded = load_tokenizer(exact.tokenizer_path).encode_batch_fast(list(calibration.bundled().texts))
-    tokens = [encoding.ids[: exact.spec.max_tokens] for encoding in encoded]
+    encoded = load_tokenizer(exact.tokenizer_path).encode(calibration.bundled().texts)
+    tokens = [ids[: exact.spec.max_tokens] for ids in encoded]
     made = {}
     for precision in ("full-int8", "int4"):
         path = folder / precision / "openvino_model.xml"
