@@ -108,7 +108,7 @@ class TestChoice:
         sizes = [row.efficiency.size_ratio for row in entry.tried if row.efficiency]
         assert sizes[2] == 1.0 > max(sizes[:2])
         assert [decision.origin for decision in entry.decisions if decision.setting == "precision"] == [
-            "the fastest of those that come near enough"
+            "--quant-mode auto: the fastest that is near enough"
         ]
 
     def test_a_faster_one_wins_over_a_nearer_or_smaller_one(

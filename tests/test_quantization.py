@@ -99,7 +99,7 @@ class TestDefaultModel:
         layers = {name: candidate.model_path.read_text("utf-8") for name, candidate in quantized.items()}
         assert layers["full-int8"].count('type="FakeQuantize"') > 20
         assert layers["int4"].count('type="FakeQuantize"') == 0
-        assert 'element_type="i4"' in layers["int4"]
+        assert 'element_type="u4"' in layers["int4"]
 
 
 def test_spearman_is_the_known_one() -> None:

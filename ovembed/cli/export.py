@@ -99,7 +99,7 @@ def export(
 ) -> None:
     """Make a checked OpenVINO model of a Hugging Face one."""
     from ovembed.export import ExportRequest, export_model
-    from ovembed.repository import NEWEST, ModelRepository
+    from ovembed.repository import ModelRepository
 
     chosen = source or source_model
     if chosen is None:
@@ -120,7 +120,7 @@ def export(
         pooling=pooling,
         normalize=normalize,
         max_tokens=max_length,
-        ovms_version=ovms_version or NEWEST.name,
+        ovms_version=ovms_version,
         target_device=target_device,
         num_streams=num_streams,
         truncate=truncate,
