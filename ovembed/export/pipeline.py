@@ -87,7 +87,7 @@ def export_model(
             spec=best.candidate.spec,
             pooled=exact.pooled,
             ovms_version=version.name,
-            decisions=(*plan.decisions, *_more_decisions(request, best, watched, version)),
+            decisions=(*plan.decisions, *_more_decisions(request, original, best, watched, version)),
             fidelity=best.fidelity,
             efficiency=best.efficiency,
             tried=tried if len(tried) > 1 else (),
@@ -232,11 +232,11 @@ def _choose(trials: Sequence[Trial], tried: Sequence[Tried], request: ExportRequ
 
 
 def _more_decisions(
-    request: ExportRequest, best: Trial, watched: Calibration, version: OvmsVersion
+    request: ExportRequest, original: Original, best: Trial, watched: Calibration, version: OvmsVersion
 ) -> Iterator[Decision]:
     """What was settled by the trials and by the server that is aimed at."""
     spec = best.candidate.spec
-    yield Decision("precision", spec.precision, _precision_origin(request, best))
+    yield Decision("precision", spec.precision, _precision_origin(request, original))
     if spec.calibration_sha256:
         yield Decision("calibration", f"{len(watched.texts)} texts", watched.origin)
     yield Decision(
@@ -249,10 +249,10 @@ def _more_decisions(
         yield Decision("pooled by", "the model itself", reason)
 
 
-def _precision_origin(request: ExportRequest, best: Trial) -> str:
+def _precision_origin(request: ExportRequest, original: Original) -> str:
     match request.precision:
         case None:
-            return "default" if best.candidate.spec.precision == "int8" else "the source's own"
+            return "default" if original.precision in _FINE else "the source's own"
         case "auto":
             return "--quant-mode auto: the fastest that is near enough"
         case "full-int8":

@@ -18,10 +18,10 @@ class ExportRequest:
     `name` defaults to the Hub id or the folder's name. `precision` is that of the weights; full-int8 quantizes the
     activations too, calibrated on the texts of the file `calibration` (None: bundled ones), and auto takes the
     fastest of several that comes near enough to the source; None is int8, or what an OpenVINO source is quantized to
-    already. `min_similarity` is a floor for the mean cosine to the
-    source over the probe texts; None takes the default of the precision. The OVMS of `ovms_version` (None: the newest) decides
-    the folder's layout; `truncate` lets it cut texts that are too long. `allow_pickle` takes weights that can run code
-    when they are read, `trust_remote_code` runs Python files that come with the model.
+    already. `min_similarity` is a floor for the mean cosine to the source over the probe texts; None takes the default
+    of the precision. The OVMS of `ovms_version` (None: the newest) decides the folder's layout; `truncate` lets it cut
+    texts that are too long. `allow_pickle` takes weights that can run code when they are read, `trust_remote_code` runs
+    Python files that come with the model.
     """
 
     source: str
