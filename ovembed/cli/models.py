@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.main import get_command
 
 from ovembed.cli.options import ConfigOpt, JsonOpt, QuietOpt, RepositoryOpt
 from ovembed.cli.output import Talk, print_json, print_table, stdout_console
@@ -25,12 +24,22 @@ NameArg = Annotated[str, typer.Argument(help="Served name of the model.")]
 
 
 @app.callback()
-def models(context: typer.Context) -> None:
-    """Without a command, `list`: run as one, so that the environment counts as for the others."""
+def models(
+    context: typer.Context,
+    repository: RepositoryOpt = _DEFAULT_REPOSITORY,
+    config: ConfigOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Without a command, `list`."""
     if context.invoked_subcommand is None:
-        listing = get_command(app).get_command(context, "list")  # type: ignore[attr-defined]  # it is a group
-        with listing.make_context("list", [], parent=context) as inner:
-            listing.invoke(inner)
+        list_models(repository, config, as_json)
+    elif any(_is_given(context, name) for name in context.params):
+        raise typer.BadParameter(f"options come after the command: ovembed models {context.invoked_subcommand} …")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command("list")

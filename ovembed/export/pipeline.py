@@ -86,6 +86,7 @@ def export_model(
             folder=staged.folder,
             spec=best.candidate.spec,
             pooled=exact.pooled,
+            fast_tokenizer=exact.tokenizer_path.suffix == ".json",
             ovms_version=version.name,
             decisions=(*plan.decisions, *_more_decisions(request, original, best, watched, version)),
             fidelity=best.fidelity,
