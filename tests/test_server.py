@@ -24,6 +24,7 @@ from tests.serving import (
     InProcess,
     WatchedBatcher,
     application,
+    client_of,
     expected,
     rows_of,
     serving,
@@ -136,6 +137,93 @@ def test_more_dimensions_than_the_model_has_are_refused_before_any_work(
 ) -> None:
     assert error_of(embed(client, "a", dimensions=9), 400)["param"] == "dimensions"
     assert engine.batches == []
+
+
+def test_cut_dimensions_are_warned_of(client: httpx.Client) -> None:
+    assert "Matryoshka" in embed(client, "a", dimensions=3).headers["X-Ovembed-Warning"]
+    assert "X-Ovembed-Warning" not in embed(client, "a", dimensions=8).headers
+    assert "X-Ovembed-Warning" not in embed(client, "a").headers
+
+
+PROMPTS = {"query": "q: ", "passage": "p: ", "empty": ""}
+
+
+@pytest.fixture
+def prompted() -> Iterator[httpx.Client]:
+    """A client of a model with prompts, of which one is its default."""
+    with client_of({"fake": FakeEngine(make_spec(prompts=PROMPTS, default_prompt="query"))}) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("fields", "prompt"),
+    [
+        ({}, ""),
+        ({"prompt_name": None, "input_type": None}, ""),
+        ({"prompt_name": "passage"}, "p: "),
+        ({"prompt_name": "empty"}, ""),
+        ({"input_type": "query"}, "q: "),
+        ({"input_type": "search_query"}, "q: "),
+        ({"input_type": "document"}, "p: "),
+        ({"input_type": "passage"}, "p: "),
+        ({"input_type": "search_document"}, "p: "),
+    ],
+)
+def test_a_prompt_stands_before_the_texts_when_the_request_asks_for_one(
+    prompted: httpx.Client, engine: FakeEngine, fields: dict[str, Any], prompt: str
+) -> None:
+    response = embed(prompted, ["a", "b"], **fields)
+    np.testing.assert_array_equal(rows_of(response), expected(engine, prompt + "a", prompt + "b"))
+    assert response.json()["usage"]["prompt_tokens"] == 2 * (3 + len(prompt))
+
+
+def test_the_request_s_own_word_for_a_prompt_comes_first(engine: FakeEngine) -> None:
+    prompts = {"query": "q: ", "search_query": "s: ", "document": "d: ", "passage": "p: "}
+    with client_of({"fake": FakeEngine(make_spec(prompts=prompts))}) as client:
+        for input_type, prompt in [*prompts.items(), ("search_document", "d: ")]:
+            np.testing.assert_array_equal(
+                rows_of(embed(client, "a", input_type=input_type)), expected(engine, prompt + "a")
+            )
+
+
+@pytest.mark.parametrize("input_type", ["query", "document"])
+def test_a_model_without_prompts_takes_any_input_type(
+    client: httpx.Client, engine: FakeEngine, input_type: str
+) -> None:
+    np.testing.assert_array_equal(rows_of(embed(client, "a", input_type=input_type)), expected(engine, "a"))
+    rows_of(embed(client, [[1, 97, 2]], input_type=input_type))
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "told"),
+    [
+        ({"prompt_name": "code"}, "prompt_name", "empty, passage, query"),
+        ({"prompt_name": 1}, "prompt_name", "string"),
+        ({"input_type": "image"}, "input_type", "search_document"),
+        ({"input_type": 1}, "input_type", "string"),
+        ({"prompt_name": "query", "input_type": "query"}, "prompt_name", "not both"),
+        ({"prompt_name": "query", "input": [1, 2]}, "prompt_name", "send texts"),
+        ({"input_type": "query", "input": [[1, 2]]}, "input_type", "send texts"),
+        ({"input_type": "query", "input": ["a", ""]}, "input[1]", "empty"),
+    ],
+)
+def test_a_prompt_that_cannot_be_put_is_told(
+    prompted: httpx.Client, fields: dict[str, Any], param: str, told: str
+) -> None:
+    error = error_of(prompted.post("/v1/embeddings", json={"input": "a"} | fields), 400)
+    assert error["param"] == param
+    assert told in error["message"]
+
+
+def test_a_prompt_counts_for_the_length(prompted: httpx.Client) -> None:
+    rows_of(embed(prompted, "x" * 14))
+    assert "17 tokens" in error_of(embed(prompted, "x" * 12, prompt_name="query"), 400)["message"]
+    assert embed(prompted, "x" * 12, prompt_name="query", truncate=True).json()["ovembed"]["truncated"] == [0]
+
+
+def test_token_input_gives_the_vectors_of_the_same_text(client: httpx.Client, engine: FakeEngine) -> None:
+    texts = ["one", "two words", "x" * 14]
+    np.testing.assert_array_equal(rows_of(embed(client, engine.tokenize(texts))), rows_of(embed(client, texts)))
 
 
 def test_the_only_model_need_not_be_named(client: httpx.Client) -> None:
@@ -340,12 +428,16 @@ STATUS = {
 }
 
 
-@pytest.mark.parametrize("kind", [*dict.fromkeys(all_errors())], ids=lambda kind: kind.__name__)
-def test_every_error_has_its_status(client: httpx.Client, engine: FakeEngine, kind: type[OvembedError]) -> None:
+def made(kind: type[OvembedError]) -> OvembedError:
     error = kind.__new__(kind)
     Exception.__init__(error, "what happened")
     error.position, error.param = 0, None  # type: ignore[attr-defined]
-    engine.fault = error
+    return error
+
+
+@pytest.mark.parametrize("kind", [*dict.fromkeys(all_errors())], ids=lambda kind: kind.__name__)
+def test_every_error_has_its_status(client: httpx.Client, engine: FakeEngine, kind: type[OvembedError]) -> None:
+    engine.fault = made(kind)
     assert error_of(embed(client, "a"), STATUS.get(kind, 500))["message"] == "what happened"
 
 
