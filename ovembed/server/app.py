@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from ovembed.errors import OvembedError
 from ovembed.server.dialects import openai, ovms, tei
-from ovembed.server.service import Service
+from ovembed.server.exchange import Served
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,9 +29,9 @@ DIALECTS: tuple[Dialect, ...] = (ovms, tei, openai)
 
 def create_app(models: Mapping[str, ServedModel], *, max_body_bytes: int = DEFAULT_BODY_BYTES) -> Starlette:
     """The ASGI application that serves these models, by their served names."""
-    service = Service(models, max_body_bytes)
+    served = Served(models, max_body_bytes)
     app = Starlette(
-        routes=[route for dialect in DIALECTS for route in dialect.routes(service)],
+        routes=[route for dialect in DIALECTS for route in dialect.routes(served)],
         exception_handlers={
             OvembedError: _render,
             HTTPException: _render,

@@ -22,7 +22,7 @@ from ovembed.errors import (
     TextError,
     TextTooLong,
 )
-from ovembed.server.service import COME_BACK, cut_warning, describe, json_response, nearest, while_connected
+from ovembed.server.exchange import COME_BACK, cut_warning, describe, embed, json_response, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from ovembed.server.service import Service
+    from ovembed.server.exchange import Served
 
 
 class _Problem(NamedTuple):
@@ -54,8 +54,8 @@ def owns(_path: str) -> bool:
     return True
 
 
-def routes(service: Service) -> list[Route]:
-    handlers = _Handlers(service)
+def routes(served: Served) -> list[Route]:
+    handlers = _Handlers(served)
     return [
         Route("/v1/embeddings", handlers.embeddings, methods=["POST"]),
         Route("/v1/models", handlers.models),
@@ -91,19 +91,19 @@ def _param(error: Exception) -> str | None:
 
 
 class _Handlers:
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, served: Served) -> None:
+        self._served = served
 
     async def embeddings(self, request: Request) -> Response:
-        wanted = wire.parse_request(await self._service.read_body(request))
-        model = self._service.choose(wanted.model)
-        result = await while_connected(request, model.embed(wanted))
+        wanted = wire.parse_request(await self._served.read_body(request))
+        model = self._served.choose(wanted.model)
+        result = await embed(request, model, wanted)
         body = wire.render_response(result, wanted.encoding_format)
         return json_response(body, headers=cut_warning(wanted, model))
 
     async def models(self, _request: Request) -> Response:
-        data = [describe(model, owner="ovembed") for model in self._service.models.values()]
+        data = [describe(model, owner="ovembed") for model in self._served.models.values()]
         return json_response({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
-        return json_response(describe(self._service.named(request.path_params["name"]), owner="ovembed"))
+        return json_response(describe(self._served.named(request.path_params["name"]), owner="ovembed"))

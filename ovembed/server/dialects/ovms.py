@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from ovembed import __version__, wire
 from ovembed.errors import InputError, OvembedError, Overloaded, RequestError, RequestTooLarge, TextTooLong
-from ovembed.server.service import COME_BACK, cut_warning, describe, json_response, nearest, while_connected
+from ovembed.server.exchange import COME_BACK, cut_warning, describe, embed, json_response, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from ovembed.protocols import Embeddings, Tokens
+    from ovembed.server.exchange import Served
     from ovembed.server.models import ServedModel
-    from ovembed.server.service import Service
     from ovembed.wire import EmbeddingsRequest, Inputs
 
 
@@ -85,8 +85,8 @@ def owns(path: str) -> bool:
     return path in ("/v2", "/v3", *_CONFIG_PATHS) or path.startswith(("/v2/", "/v3/"))
 
 
-def routes(service: Service) -> list[Route]:
-    handlers = _Handlers(service)
+def routes(served: Served) -> list[Route]:
+    handlers = _Handlers(served)
     return [
         Route("/v3/models", handlers.models),
         Route("/v3/v1/models", handlers.models),
@@ -130,34 +130,35 @@ def _no_route(request: Request) -> _Fault:
 
 
 class _Handlers:
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, served: Served) -> None:
+        self._served = served
 
     async def execute(self, request: Request) -> Response:
         """POST /v3/<anything>: the body names the model, and only a path that ends in `tokenize` counts."""
         path = request.path_params["rest"]
         if ".." in path.split("/"):
             raise _Refusal(_ESCAPING_PATH)
-        fields = self._parse(request, await self._service.read_body(request))
+        fields = self._parse(request, await self._served.read_body(request))
         model = self._graph(fields)
         if path.endswith("tokenize"):
+            request.state.model = model.name
             return json_response({"tokens": await _tokenize(model, fields)})
         wanted = _parse_embeddings(fields)
-        result = await while_connected(request, _embed(model, wanted))
+        result = await _embed(request, model, wanted)
         body = wire.render_response(result, wanted.encoding_format)
         return json_response(body, headers=cut_warning(wanted, model))
 
     async def models(self, _request: Request) -> Response:
-        data = [describe(model, owner="OVMS") for model in self._service.models.values()]
+        data = [describe(model, owner="OVMS") for model in self._served.models.values()]
         return json_response({"data": data, "object": "list"})
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
         if not name:
             raise _Refusal(_INVALID_URL)
-        if name not in self._service.models:
+        if name not in self._served.models:
             raise _Refusal(_UNKNOWN_LISTED)
-        return json_response(describe(self._service.models[name], owner="OVMS"))
+        return json_response(describe(self._served.models[name], owner="OVMS"))
 
     async def server(self, _request: Request) -> Response:
         return json_response({"name": "ovembed", "version": __version__})
@@ -186,7 +187,7 @@ class _Handlers:
     async def statuses(self, _request: Request) -> Response:
         """Of all models; none is here that is not loaded."""
         available = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": "OK"}}
-        return json_response({name: {"model_version_status": [available]} for name in self._service.models})
+        return json_response({name: {"model_version_status": [available]} for name in self._served.models})
 
     async def reload(self, request: Request) -> Response:
         """OVMS's 200: no reload was needed. The models are those of the start, whatever the repository holds now."""
@@ -194,11 +195,11 @@ class _Handlers:
 
     def _version(self, request: Request) -> ServedModel:
         name = request.path_params["name"]
-        if name not in self._service.models:
+        if name not in self._served.models:
             raise _Refusal(_UNKNOWN_MODEL)
         if request.path_params.get("version", "1") != "1":
             raise _Refusal(_UNKNOWN_VERSION)
-        return self._service.models[name]
+        return self._served.models[name]
 
     def _parse(self, request: Request, body: bytes) -> dict[str, Any]:
         try:
@@ -216,7 +217,7 @@ class _Handlers:
         name = request.path_params["rest"]
         if not name:
             return _Refusal(_NO_NAME)
-        if name not in self._service.models:
+        if name not in self._served.models:
             return _Refusal(_UNKNOWN_GRAPH)
         return _rejected("Non-json request received in embeddings calculator")
 
@@ -224,11 +225,11 @@ class _Handlers:
         name = fields.get("model")
         if name is not None and not isinstance(name, str):
             raise _Refusal(_MODEL_NOT_A_STRING)
-        if name and name not in self._service.models:
+        if name and name not in self._served.models:
             raise _Refusal(_UNKNOWN_GRAPH)
-        if not name and len(self._service.models) > 1:
+        if not name and len(self._served.models) > 1:
             raise _Refusal(_MODEL_MISSING)
-        return self._service.choose(name or None)
+        return self._served.choose(name or None)
 
 
 def _parse_embeddings(fields: dict[str, Any]) -> EmbeddingsRequest:
@@ -286,9 +287,9 @@ def _shape(item: object) -> str:
     return f"array of {first}" if {type(inner) for inner in item} == {type(item[0])} else "mixed"
 
 
-async def _embed(model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
+async def _embed(request: Request, model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
     try:
-        return await model.embed(wanted)
+        return await embed(request, model, wanted)
     except TextTooLong as error:
         longest = max(await model.lengths(wanted))
         limit = model.engine.spec.max_tokens

@@ -17,13 +17,13 @@ from starlette.routing import Route
 
 from ovembed import __version__, vectors, wire
 from ovembed.errors import EngineError, InputError, ModelNotFound, OvembedError, Overloaded, RequestError, TextError
-from ovembed.server.service import (
+from ovembed.server.exchange import (
     COME_BACK,
     WARNING_HEADER,
     cut_warning,
+    embed,
     json_response,
     nearest,
-    while_connected,
 )
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from ovembed.protocols import Embeddings
+    from ovembed.server.exchange import Served
     from ovembed.server.models import ServedModel
-    from ovembed.server.service import Service
     from ovembed.wire import EmbeddingsRequest
 
 
@@ -68,8 +68,8 @@ def owns(path: str) -> bool:
     return path in _PATHS
 
 
-def routes(service: Service) -> list[Route]:
-    handlers = _Handlers(service)
+def routes(served: Served) -> list[Route]:
+    handlers = _Handlers(served)
     return [
         Route("/", handlers.embed, methods=["POST"]),
         Route("/embed", handlers.embed, methods=["POST"]),
@@ -96,22 +96,22 @@ def _error(problem: _Problem, message: str, headers: Mapping[str, str] | None = 
 
 
 class _Handlers:
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, served: Served) -> None:
+        self._served = served
 
     async def embed(self, request: Request) -> Response:
-        fields = wire.parse_object(await self._service.read_body(request))
+        fields = wire.parse_object(await self._served.read_body(request))
         wanted = _parse(fields)
         normalize = _parse_bool(fields, "normalize", default=True)
-        model = self._service.choose(wanted.model or request.query_params.get("model"))
-        result = await while_connected(request, model.embed(wanted))
+        model = self._served.choose(wanted.model or request.query_params.get("model"))
+        result = await embed(request, model, wanted)
         as_is = model.engine.spec.normalize or not normalize
         rows = result.vectors if as_is else vectors.normalize(result.vectors)
         return json_response(list(rows), headers=_headers(result, wanted, model, normalize=normalize))
 
     async def info(self, request: Request) -> Response:
         """A limit that this server does not have is null."""
-        model = self._service.choose(request.query_params.get("model"))
+        model = self._served.choose(request.query_params.get("model"))
         spec = model.engine.spec
         return json_response(
             {
@@ -135,7 +135,7 @@ class _Handlers:
         )
 
     async def health(self, _request: Request) -> Response:
-        return json_response({"status": "ok", "models": list(self._service.models)})
+        return json_response({"status": "ok", "models": list(self._served.models)})
 
 
 def _parse(fields: dict[str, Any]) -> EmbeddingsRequest:

@@ -1,4 +1,4 @@
-"""What every dialect needs: the models by name, the body of a request, and work that ends with its client."""
+"""What a request goes through in every dialect: its body is read, its model chosen, the work done while it waits."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from ovembed.protocols import Embeddings
     from ovembed.server.models import ServedModel
     from ovembed.wire import EmbeddingsRequest
 
@@ -25,8 +26,8 @@ WARNING_HEADER = "X-Ovembed-Warning"
 COME_BACK = {"Retry-After": "1"}
 
 
-class Service:
-    """The models that are served, by the names clients call them, and how much of a body is read."""
+class Served:
+    """The models that are served, by the names clients call them, and how much of a body is read for them."""
 
     def __init__(self, models: Mapping[str, ServedModel], max_body_bytes: int) -> None:
         self.models = models
@@ -62,7 +63,13 @@ class Service:
             raise RequestTooLarge(f"The body is larger than {self._max_body_bytes} bytes. Send it in parts.")
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def embed(request: Request, model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
+    """The vectors, if the client stays. `request.state.model` tells middleware which model it was."""
+    request.state.model = model.name
+    return await _while_connected(request, model.embed(wanted))
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """Await the work; when the client goes it is cancelled, and what of it still waits will not run."""
     task, leaving = asyncio.create_task(work), asyncio.create_task(_gone(request))
     try:
