@@ -501,3 +501,13 @@ class TestProcess:
             "assert not heavy, heavy"
         )
         subprocess.run([sys.executable, "-c", script, str(two.folder)], check=True, capture_output=True)
+
+
+def test_the_list_takes_its_options_without_its_name(two: ModelRepository, run: Callable[..., Done]) -> None:
+    assert run("-r", two.folder, "--json") == run("list", "-r", two.folder, "--json")
+
+
+def test_options_before_another_command_are_refused(two: ModelRepository, run: Callable[..., Done]) -> None:
+    done = run("-r", two.folder, "show", "a")
+    assert done.code == 2
+    assert "options come after the command: ovembed models show" in done.err
