@@ -217,7 +217,7 @@ class TestShow:
             f"{entry.fidelity.minimum:.5f}",
             f"{entry.fidelity.neighbours:.1%}",
             f"{entry.fidelity.batch_minimum:.5f}",
-            f"{entry.efficiency.speedup:.2f}x fp32",
+            f"{entry.efficiency.speedup:.2f}x",
             "not finite",
             entry.spec.fingerprint,
             str(entry.folder),
