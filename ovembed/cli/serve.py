@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ovembed.batches import DEFAULT_BATCH_TOKENS
-from ovembed.cli.options import ConfigOpt, QuietOpt, RepositoryOpt, StreamsOpt, ThreadsOpt, option
+from ovembed.cli.options import WORK_GROUP, ConfigOpt, QuietOpt, RepositoryOpt, StreamsOpt, ThreadsOpt, option
 from ovembed.cli.output import Talk
 
-_WORK, _LIMITS, _ACCESS, _LOGS = "Work", "Limits", "Access", "Messages"
+_LIMITS, _ACCESS, _LOGS = "Limits", "Access", "Messages"
 
 
 def serve(
@@ -32,7 +32,7 @@ def serve(
         option(
             "--inference-precision",
             help="bf16 speeds up fp32 models on CPUs that have it, and rounds.",
-            rich_help_panel=_WORK,
+            rich_help_panel=WORK_GROUP,
         ),
     ] = "f32",
     max_batch_tokens: Annotated[
@@ -41,7 +41,7 @@ def serve(
             "--max-batch-tokens",
             min=1,
             help="Padded tokens of a batch; more delays short texts.",
-            rich_help_panel=_WORK,
+            rich_help_panel=WORK_GROUP,
         ),
     ] = DEFAULT_BATCH_TOKENS,
     max_queued_tokens: Annotated[
