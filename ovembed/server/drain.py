@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from ovembed.server import replies
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _UNCOUNTED_METHODS = {"GET", "HEAD"}
 
@@ -21,7 +22,7 @@ class Traffic:
 
 
 class Drain:
-    """Counts the requests that give work, and refuses more of them while draining: 503."""
+    """Counts the requests that give work; 503 to new ones while draining, and to those cut off in the end."""
 
     def __init__(self, app: ASGIApp, traffic: Traffic) -> None:
         self._app = app
@@ -31,10 +32,28 @@ class Drain:
         if scope["method"] in _UNCOUNTED_METHODS:
             await self._app(scope, receive, send)
         elif self._traffic.draining:
-            await replies.unavailable("The server is shutting down.", "shutting_down")(scope, receive, send)
+            await _refuse(scope, receive, send)
         else:
             self._traffic.running += 1
             try:
-                await self._app(scope, receive, send)
+                await self._run(scope, receive, send)
             finally:
                 self._traffic.running -= 1
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        replied = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal replied
+            replied = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        except asyncio.CancelledError:  # the grace is over
+            if not replied:
+                await _refuse(scope, receive, send)
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    await replies.unavailable("The server is shutting down.", "shutting_down")(scope, receive, send)
