@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ovembed.repository import ModelEntry
 
 # Processors round int8 differently; a damaged model is much farther off.
-_LEAST_COSINE = 0.99
+LEAST_COSINE = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        return self.lowest_to_recorded >= _LEAST_COSINE
+        return self.lowest_to_recorded >= LEAST_COSINE
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"passed": self.passed}
