@@ -425,6 +425,7 @@ STATUS = {
     errors.RequestTooLarge: 413,
     errors.ModelNotFound: 404,
     errors.Overloaded: 429,
+    errors.ShuttingDown: 503,
 }
 
 
@@ -496,7 +497,7 @@ def test_a_request_cut_off_by_the_end_of_the_server_is_told_so(engine: FakeEngin
         return connection
 
     with application({"fake": engine}) as (app, [batcher]):
-        assert asyncio.run(scenario(app, batcher)).status == 429
+        assert asyncio.run(scenario(app, batcher)).status == 503
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(engine: FakeEngine) -> None:

@@ -9,7 +9,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from ovembed.errors import ModelNotFound, Overloaded, RequestError, RequestTooLarge
+from ovembed.errors import ModelNotFound, RequestError, RequestTooLarge, ShuttingDown
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -78,7 +78,7 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) 
             raise ClientDisconnect
         return task.result()
     except asyncio.CancelledError as error:  # the time for requests to end is over
-        raise Overloaded("The server is shutting down.") from error
+        raise ShuttingDown("The server is shutting down.") from error
     finally:
         task.cancel()
         leaving.cancel()

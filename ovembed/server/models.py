@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ovembed import admission, vectors
 from ovembed.errors import InputError, RequestError
@@ -36,6 +36,16 @@ _PROMPTS: Mapping[InputType, tuple[str, ...]] = {
 }
 
 
+class OnAdmitted(Protocol):
+    """Hears that a request's texts were tokenized, how many of them were cut, and how long it took."""
+
+    def __call__(self, *, truncated: int, took_s: float) -> None: ...
+
+
+def _hear_nothing(*, truncated: int, took_s: float) -> None:
+    pass
+
+
 def _now() -> int:
     return int(time.time())
 
@@ -48,6 +58,7 @@ class ServedModel:
     engine: Engine
     batcher: Batcher
     created: int = field(default_factory=_now)
+    on_admitted: OnAdmitted = _hear_nothing
 
     async def embed(self, request: EmbeddingsRequest) -> Embeddings:
         """Raises RequestError, TextError or TextTooLong before any work, Overloaded when the queue is full.
@@ -56,7 +67,9 @@ class ServedModel:
         comes to a drop-in server may have its prompt already.
         """
         self._check_dimensions(request.dimensions)
+        began = time.perf_counter()
         admitted = await self._admit(request)
+        self.on_admitted(truncated=len(admitted.truncated), took_s=time.perf_counter() - began)
         rows = await asyncio.wrap_future(self.batcher.submit(admitted.tokens))
         lengths = tuple(map(len, admitted.tokens))
         return Embeddings(

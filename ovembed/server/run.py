@@ -117,7 +117,7 @@ def _load(entry: ModelEntry, settings: ServeSettings, service: Service) -> None:
     engine = OpenVINOEngine.load(entry, settings.engine)
     warm_up(engine)
     [tokens] = admission.admit_texts(engine, golden.texts[:1], truncate=True).tokens
-    service.add(entry.name, engine, GoldenText(tokens, golden.exported[0]))
+    service.add(entry.name, engine, GoldenText(tokens, golden.exported[0]), created=int(entry.folder.stat().st_mtime))
 
 
 def warm_up(engine: Engine) -> None:

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from ovembed.server.app import create_app
 from ovembed.server.batcher import Batcher
 from ovembed.server.drain import Drain, Traffic
+from ovembed.server.exchange import WARNING_HEADER
 from ovembed.server.keys import KeyFile, RequireKey
 from ovembed.server.limits import TimeLimits
 from ovembed.server.metrics import Metrics
@@ -40,18 +41,19 @@ class Service:
         self._models: dict[str, ServedModel] = {}
         self._checks: dict[str, Callable[[], Awaitable[bool]]] = {}
 
-    def add(self, name: str, engine: Engine, golden: GoldenText) -> None:
-        """Serve this engine, which is loaded and warm."""
+    def add(self, name: str, engine: Engine, golden: GoldenText, *, created: int) -> None:
+        """Serve this engine, which is loaded and warm; its model was made at the Unix time `created`."""
         condition = Condition(golden)
+        metrics = self._metrics.add_model(name, engine.spec)
         batcher = Batcher(
             engine,
             max_batch_tokens=self._settings.max_batch_tokens,
             max_queued_tokens=self._settings.max_queued_tokens,
-            observers=(condition, self._metrics.add_model(name, engine.spec)),
+            observers=(condition, metrics),
         )
         self._metrics.watch(name, queue=batcher.queue, healthy=lambda: condition.healthy)
         self._checks[name] = functools.partial(condition.recovered, batcher)
-        self._models[name] = ServedModel(name, engine, batcher)
+        self._models[name] = ServedModel(name, engine, batcher, created, metrics.admitted)
 
     def app(self) -> ASGIApp:
         """The application behind its guards. For requests only: no lifespan, no web sockets."""
@@ -68,7 +70,7 @@ class Service:
                 allow_origins=self._settings.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization", "Content-Type", REQUEST_ID],
-                expose_headers=["Retry-After", REQUEST_ID],
+                expose_headers=["Retry-After", REQUEST_ID, WARNING_HEADER],
             )
         return Observed(app, self._metrics)
 

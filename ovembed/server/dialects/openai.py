@@ -19,6 +19,7 @@ from ovembed.errors import (
     Overloaded,
     RequestError,
     RequestTooLarge,
+    ShuttingDown,
     TextError,
     TextTooLong,
 )
@@ -43,6 +44,7 @@ PROBLEMS: Mapping[type[Exception], _Problem] = {
     OvembedError: _Problem(500, "server_error"),
     EngineError: _Problem(500, "server_error", "engine_error"),
     Overloaded: _Problem(429, "rate_limit_error", "overloaded"),
+    ShuttingDown: _Problem(503, "server_error", "shutting_down"),
     ModelNotFound: _Problem(404, "invalid_request_error", "model_not_found"),
     InputError: _Problem(400, "invalid_request_error"),
     TextTooLong: _Problem(400, "invalid_request_error", "context_length_exceeded"),

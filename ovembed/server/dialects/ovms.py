@@ -18,7 +18,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ovembed import __version__, wire
-from ovembed.errors import InputError, OvembedError, Overloaded, RequestError, RequestTooLarge, TextTooLong
+from ovembed.errors import (
+    InputError,
+    OvembedError,
+    Overloaded,
+    RequestError,
+    RequestTooLarge,
+    ShuttingDown,
+    TextTooLong,
+)
 from ovembed.server.exchange import COME_BACK, cut_warning, describe, embed, json_response, nearest
 
 if TYPE_CHECKING:
@@ -65,6 +73,7 @@ _STATUSES: Mapping[type[Exception], int] = {
     InputError: 400,
     RequestTooLarge: 413,
     Overloaded: 429,
+    ShuttingDown: 503,
 }
 
 _CONFIG_PATHS = ("/v1/config", "/v1/config/reload")

@@ -16,7 +16,16 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from ovembed import __version__, vectors, wire
-from ovembed.errors import EngineError, InputError, ModelNotFound, OvembedError, Overloaded, RequestError, TextError
+from ovembed.errors import (
+    EngineError,
+    InputError,
+    ModelNotFound,
+    OvembedError,
+    Overloaded,
+    RequestError,
+    ShuttingDown,
+    TextError,
+)
 from ovembed.server.exchange import (
     COME_BACK,
     WARNING_HEADER,
@@ -54,6 +63,7 @@ _PROBLEMS: Mapping[type[Exception], _Problem] = {
     OvembedError: _Problem(500, "Backend"),
     EngineError: _Problem(424, "Backend"),
     Overloaded: _Problem(429, "Overloaded"),
+    ShuttingDown: _Problem(503, "Overloaded"),
     ModelNotFound: _Problem(404, "Validation"),
     InputError: _Problem(413, "Validation"),
     TextError: _Problem(413, "Validation"),
