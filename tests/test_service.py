@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 PATIENCE_S = 30
 URL = "http://server.example"
 EMBEDDINGS = "/v1/embeddings"
-READINESS = ("/health", "/v2/health/ready", "/v2/models/org/fake/ready")
+READINESS = (
+    *("/", "/health", "/v2/health/ready"),
+    *("/v2/models/org/fake/ready", "/v2/models/org/fake/versions/1/ready"),
+)
 GOLDEN = [1, 97, 2]
 
 
@@ -102,7 +105,7 @@ def engine() -> FakeEngine:
 
 def test_health_is_503_from_a_failed_batch_until_the_golden_text_embeds_right(engine: FakeEngine) -> None:
     with serving(engine) as service:
-        assert [get(service, path).status_code for path in READINESS] == [200, 200, 200]
+        assert [get(service, path).status_code for path in READINESS] == [200] * len(READINESS)
         assert engine.batches == [], "a healthy server is not tried"
         engine.fault = EngineError("inference failed")
         assert embed(service).status_code == 500
@@ -113,7 +116,7 @@ def test_health_is_503_from_a_failed_batch_until_the_golden_text_embeds_right(en
         assert get(service, "/v2/health/live").status_code == 200
         assert samples(service)["ovembed_model_healthy", ("org/fake",)] == 0
         engine.fault = None
-        assert [get(service, path).status_code for path in READINESS] == [200, 200, 200]
+        assert [get(service, path).status_code for path in READINESS] == [200] * len(READINESS)
         assert engine.batches[-1] == [GOLDEN]
         assert samples(service)["ovembed_model_healthy", ("org/fake",)] == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 # A probe that waits longer gets no for an answer; the check goes on, and the next probe hears of it.
 _PATIENCE_S = 5.0
+
+# Where the dialects say that all models, or one, can be asked: TEI's two, and those of KServe v2.
+_ROUTES = {"/", "/health", "/v2/health/ready"}
+_ROUTE_OF_A_MODEL = re.compile(r"/v2/models/(?P<name>.+?)(?:/versions/[^/]+)?/ready")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ class Readiness:
         self._checks = checks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        concerned = self._models_concerned(scope["path"])
+        concerned = self._models_concerned(scope["path"]) if scope["method"] in ("GET", "HEAD") else None
         if concerned is None:
             await self._app(scope, receive, send)
         elif self._traffic.draining:
@@ -98,7 +103,7 @@ class Readiness:
 
     def _models_concerned(self, path: str) -> list[str] | None:
         """The models whose readiness the path asks for; None for every other path."""
-        if path in ("/health", "/v2/health/ready"):
+        if path in _ROUTES:
             return list(self._checks)
-        name = path.removeprefix("/v2/models/").removesuffix("/ready")
-        return [name] if name in self._checks and path == f"/v2/models/{name}/ready" else None
+        about = _ROUTE_OF_A_MODEL.fullmatch(path)
+        return [about["name"]] if about and about["name"] in self._checks else None
