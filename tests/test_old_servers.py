@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -98,7 +99,8 @@ class TestClassic:
     def test_a_mean_pooled_model_in_another_layout(
         self, name: str, least: float, first: Server, repository: ModelRepository, own: ModelRepository
     ) -> None:
-        entry = export(repository.get(name).folder, own, name=name, ovms_version="2025.0")
+        made = repository.get(name)
+        entry = export(made.folder, own, name=name, precision=made.spec.precision, ovms_version="2025.0")
         assert cosine(first.embed(entry, BATCHES), ours(entry, BATCHES)).min() >= least
 
     @pytest.mark.parametrize(
@@ -131,12 +133,14 @@ class TestClassic:
             export_model(ExportRequest(str(source), ovms_version="2025.0"), own, on_step=steps.append)
         assert steps[-1] == "Converting to OpenVINO"
 
-    def test_a_tokenizer_without_its_json_cannot_be_made_to_cut(self, tiny_bert: Path, own: ModelRepository) -> None:
-        entry = export(tiny_bert, own, name="converted", precision="fp32")
-        (entry.folder / "tokenizer.json").unlink()
-        (entry.folder / "ovembed.json").unlink()
+    def test_a_tokenizer_without_its_json_cannot_be_made_to_cut(
+        self, repository: ModelRepository, own: ModelRepository, tmp_path: Path
+    ) -> None:
+        folder = shutil.copytree(repository.get("tiny").folder, tmp_path / "converted")
+        for name in ("tokenizer.json", "ovembed.json"):
+            (folder / name).unlink()
         with pytest.raises(InputError, match=r"has no tokenizer\.json to make one of that cuts\. Leave out --truncate"):
-            export(entry.folder, own, name="cutting", ovms_version="2025.0", truncate=True)
+            export(folder, own, name="cutting", ovms_version="2025.0", truncate=True)
 
 
 class TestNewest:
