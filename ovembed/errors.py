@@ -14,6 +14,7 @@ OvembedError
 ├── ServerError        a server could not be started
 ├── NotReady           something did not become ready in the time allowed
 ├── Overloaded         the queue is full; the same call may work later
+├── ShuttingDown       the server is about to end; the same call may work elsewhere
 └── EndpointError      a remote endpoint answered with an error, or not at all
     ├── EndpointRefused    nothing accepts connections there
     └── EndpointTimeout    no answer in the time allowed
@@ -92,6 +93,10 @@ class NotReady(OvembedError):
 
 class Overloaded(OvembedError):
     """The queue is full; the same call may work later."""
+
+
+class ShuttingDown(OvembedError):
+    """The server is about to end; the same call may work elsewhere."""
 
 
 class EndpointError(OvembedError):

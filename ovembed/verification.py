@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ovembed import engine, vectors
+from ovembed.errors import RepositoryError
 from ovembed.local import LocalEmbedder
 from ovembed.repository import read_golden
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from ovembed.repository import ModelEntry
 
 # Processors round int8 differently; a damaged model is much farther off.
-_LEAST_COSINE = 0.99
+LEAST_COSINE = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        return self.lowest_to_recorded >= _LEAST_COSINE
+        return self.lowest_to_recorded >= LEAST_COSINE
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"passed": self.passed}
@@ -38,6 +39,8 @@ def verify_model(entry: ModelEntry) -> Verification:
     Raises RepositoryError or EngineError for a model that cannot be read or run.
     """
     golden = read_golden(entry.folder)
+    if golden.exported.shape[1] != entry.spec.dimensions:
+        raise RepositoryError(f"The vectors in {entry.folder}/golden.npz are another model's. Export the model again.")
     loaded = engine.OpenVINOEngine.load(entry)
     with LocalEmbedder(loaded, entry.name, max_batch_tokens=1) as embedder:
         now = embedder.embed(golden.texts, truncate=True).vectors

@@ -1,8 +1,9 @@
 """OpenAI's embeddings JSON and the values it stands for, in both directions.
 
-Format: https://platform.openai.com/docs/api-reference/embeddings. Two extensions, which other clients and
-servers ignore: the request's `truncate` (cut over-long inputs instead of refusing them) and the reply's
-`ovembed` object (fingerprint, tokens of each input, positions of those that were cut).
+Format: https://platform.openai.com/docs/api-reference/embeddings. Extensions, which other clients and servers
+ignore: the request's `truncate` (cut over-long inputs instead of refusing them), its `prompt_name` and `input_type`
+(put a prompt of the model before the texts) and the reply's `ovembed` object (fingerprint, tokens of each input,
+positions of those that were cut).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import orjson
@@ -24,11 +25,25 @@ if TYPE_CHECKING:
     from ovembed.protocols import Tokens, Vectors
 
 EncodingFormat: TypeAlias = Literal["float", "base64"]
+InputType: TypeAlias = Literal["query", "document", "passage", "search_query", "search_document"]
+
+INPUT_TYPES: tuple[InputType, ...] = get_args(InputType)
+
+
+class Inputs(NamedTuple):
+    """What is to be embedded: either `texts` or `token_lists` is set, never both, never empty."""
+
+    texts: list[str] | None = None
+    token_lists: list[Tokens] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingsRequest:
-    """A parsed request body: either `texts` or `token_lists` is set, never both, never empty."""
+    """A parsed request body. Its `texts` and `token_lists` are those of `Inputs`.
+
+    `prompt_name` is a prompt of the model, `input_type` what kind of text it is to choose one for; at most one of
+    the two is set.
+    """
 
     model: str | None
     texts: list[str] | None
@@ -36,19 +51,28 @@ class EmbeddingsRequest:
     encoding_format: EncodingFormat = "float"
     dimensions: int | None = None
     truncate: bool = False
+    prompt_name: str | None = None
+    input_type: InputType | None = None
 
 
 def parse_request(body: bytes) -> EmbeddingsRequest:
     """Raises RequestError that names the field at fault. Unknown fields, and `user`, are ignored."""
-    fields = _parse_object(body)
-    texts, token_lists = _parse_input(fields)
+    fields = parse_object(body)
+    return build_request(fields, parse_inputs(fields, "input"))
+
+
+def build_request(fields: dict[str, Any], inputs: Inputs) -> EmbeddingsRequest:
+    """The request for these inputs with the options of a parsed body. Raises RequestError as `parse_request` does."""
+    prompt_name, input_type = _parse_prompt(fields)
     return EmbeddingsRequest(
-        model=_parse_model(fields),
-        texts=texts,
-        token_lists=token_lists,
+        model=_parse_string(fields, "model"),
+        texts=inputs.texts,
+        token_lists=inputs.token_lists,
         encoding_format=_parse_encoding_format(fields),
         dimensions=_parse_dimensions(fields),
         truncate=_parse_truncate(fields),
+        prompt_name=prompt_name,
+        input_type=input_type,
     )
 
 
@@ -154,7 +178,8 @@ def _string(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The fields of a JSON object. Raises RequestError for anything else."""
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -164,34 +189,44 @@ def _parse_object(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def _parse_model(fields: dict[str, Any]) -> str | None:
-    model = fields.get("model")
-    if model is not None and not isinstance(model, str):
-        raise RequestError("'model' must be a string.", param="model")
-    return model or None
-
-
-def _parse_input(fields: dict[str, Any]) -> tuple[list[str] | None, list[Tokens] | None]:
-    """The four shapes of `input`, as (texts, None) or (None, token lists)."""
-    if "input" not in fields:
-        raise RequestError("'input' is missing.", param="input")
-    value = fields["input"]
+def parse_inputs(fields: dict[str, Any], name: str) -> Inputs:
+    """The four shapes of the field of that name: a string, strings, token ids, lists of token ids."""
+    if name not in fields:
+        raise RequestError(f"'{name}' is missing.", param=name)
+    value = fields[name]
     if isinstance(value, str):
-        return [value], None
+        return Inputs(texts=[value])
     if not isinstance(value, list):
         raise RequestError(
-            "'input' must be a string, a list of strings, or token ids as one list or a list of lists.",
-            param="input",
+            f"'{name}' must be a string, a list of strings, or token ids as one list or a list of lists.",
+            param=name,
         )
     if not value:
-        raise RequestError("'input' is empty.", param="input")
+        raise RequestError(f"'{name}' is empty.", param=name)
     if all(isinstance(item, str) for item in value):
-        return value, None
+        return Inputs(texts=value)
     if _are_ids(value):
-        return None, [value]
+        return Inputs(token_lists=[value])
     if all(isinstance(item, list) and _are_ids(item) for item in value):
-        return None, value
-    raise RequestError("'input' must not mix strings, token ids and other things.", param="input")
+        return Inputs(token_lists=value)
+    raise RequestError(f"'{name}' must not mix strings, token ids and other things.", param=name)
+
+
+def _parse_string(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise RequestError(f"'{name}' must be a string.", param=name)
+    return value or None
+
+
+def _parse_prompt(fields: dict[str, Any]) -> tuple[str | None, InputType | None]:
+    prompt_name, wanted = _parse_string(fields, "prompt_name"), _parse_string(fields, "input_type")
+    input_type = next((known for known in INPUT_TYPES if known == wanted), None)
+    if wanted is not None and input_type is None:
+        raise RequestError(f"'input_type' must be one of {', '.join(INPUT_TYPES)}.", param="input_type")
+    if prompt_name is not None and input_type is not None:
+        raise RequestError("Give 'prompt_name' or 'input_type', not both.", param="prompt_name")
+    return prompt_name, input_type
 
 
 def _are_ids(value: list[Any]) -> bool:

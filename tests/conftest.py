@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from ovembed import ExportRequest, ModelRepository, export_model
 from ovembed.hub import DEFAULT_MODEL
 from tests import models
+
+if TYPE_CHECKING:
+    from ovembed.protocols import Vectors
 
 STS = Path(__file__).parents[2] / "shared" / "data" / "sts-dev.tsv"
 
@@ -26,7 +31,11 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 
 @pytest.fixture(autouse=True, scope="session")
 def _caches_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Neither the user's Hugging Face cache nor their compiled models take part."""
+    """Neither the user's Hugging Face cache nor their compiled models take part.
+
+    PyTorch runs on one core: its threads wait for each other at every small step, and on a busy machine for long.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"
     home = tmp_path_factory.mktemp("caches")
     os.environ["XDG_CACHE_HOME"] = str(home)
     os.environ["HF_HOME"] = str(home / "huggingface")
@@ -52,7 +61,16 @@ def repository(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Mod
 @pytest.fixture(scope="session")
 def sts_sentences() -> list[str]:
     """The 3,000 sentences of the STS benchmark's dev pairs, pair after pair; skips where the file is absent."""
+    return [sentence for row in _sts_rows() for sentence in row[5:7]]
+
+
+@pytest.fixture(scope="session")
+def sts_scores() -> Vectors:
+    """How alike people found the two sentences of each pair: 0 to 5."""
+    return np.array([float(row[4]) for row in _sts_rows()], dtype=np.float32)
+
+
+def _sts_rows() -> list[list[str]]:
     if not STS.exists():
         pytest.skip("the STS benchmark is not here")
-    rows = [line.split("\t") for line in STS.read_text(encoding="utf-8").splitlines()]
-    return [sentence for row in rows for sentence in row[5:7]]
+    return [line.split("\t") for line in STS.read_text(encoding="utf-8").splitlines()]

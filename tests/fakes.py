@@ -42,6 +42,7 @@ def make_entry(folder: Path, name: str = "fake", **changes: object) -> ModelEntr
         folder=folder,
         spec=make_spec(**changes),
         pooled=False,
+        fast_tokenizer=True,
         ovms_version="2026.3",
         decisions=(Decision("pooling", "mean", "1_Pooling/config.json"),),
         fidelity=Fidelity(

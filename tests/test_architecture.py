@@ -21,7 +21,7 @@ PACKAGE = Path(ovembed.__file__).parent
 LEVELS = (
     {"errors"},
     {"spec", "protocols"},
-    {"vectors", "batches", "admission", "wire", "repository", "corpus"},
+    {"vectors", "batches", "cores", "admission", "wire", "repository", "corpus"},
     {"engine", "hub"},
     {"local", "remote", "export"},
     {"targets", "verification"},
@@ -45,6 +45,7 @@ HOMES = {
     "rich": {"cli"},
     "starlette": {"server", "gateway"},
     "uvicorn": {"server", "gateway"},
+    "prometheus_client": {"server"},
     "google": {"repository"},
 }
 INSIDE_FUNCTIONS = {"optimum", "nncf", "torch", "transformers"}

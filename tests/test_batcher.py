@@ -3,13 +3,13 @@ from __future__ import annotations
 import random
 import threading
 from concurrent.futures import wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from ovembed.errors import EngineError, Overloaded, RequestTooLarge
-from ovembed.server.batcher import Batcher
+from ovembed.errors import EngineError, Overloaded, RequestTooLarge, ShuttingDown
+from ovembed.server.batcher import Batcher, BatchReport, QueueState
 from tests.fakes import FakeEngine
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def batcher() -> Iterator[MakeBatcher]:
     """Makes batchers; each is closed in the end, with its engine set free."""
     made: list[tuple[Batcher, FakeEngine]] = []
 
-    def make(engine: FakeEngine, **settings: int) -> Batcher:
+    def make(engine: FakeEngine, **settings: Any) -> Batcher:
         made.append((Batcher(engine, **settings), engine))
         return made[-1][0]
 
@@ -290,8 +290,69 @@ def test_close_finishes_what_waits_and_then_refuses(batcher: MakeBatcher) -> Non
     assert all(future.done() for future in futures)
     for seed, future in enumerate(futures):
         assert_rows(engine, future, [tokens(4, seed)])
-    with pytest.raises(Overloaded, match="shutting down"):
+    with pytest.raises(ShuttingDown):
         closing.submit([[1]])
+
+
+class Notebook:
+    """Writes down what a batcher tells."""
+
+    def __init__(self) -> None:
+        self.reports: list[BatchReport] = []
+        self.dropped = 0
+
+    def batch_ended(self, batch: BatchReport) -> None:
+        self.reports.append(batch)
+
+    def texts_dropped(self, count: int) -> None:
+        self.dropped += count
+
+
+def test_observers_hear_of_every_batch_before_its_callers_do(batcher: MakeBatcher) -> None:
+    engine, notebook = FakeEngine(), Notebook()
+    told = batcher(engine, max_batch_tokens=12, observers=[notebook])
+    held = hold_first_batch(engine, told)
+    heard: list[int] = []
+    held.add_done_callback(lambda _: heard.append(len(notebook.reports)))
+    future = told.submit([tokens(4), tokens(2), tokens(3), tokens(9)])
+    engine.gate.set()
+    future.result(PATIENCE_S)
+    assert heard == [1]
+    assert [report.lengths for report in notebook.reports] == [(1,), (2, 3, 4), (9,)]
+    assert [(report.tokens, report.padding) for report in notebook.reports] == [(1, 0), (9, 3), (9, 0)]
+    assert all(report.error is None for report in notebook.reports)
+    assert all(len(report.waited_s) == len(report.lengths) for report in notebook.reports)
+    assert all(waited >= 0 for report in notebook.reports for waited in report.waited_s)
+    assert all(report.inference_s >= 0 for report in notebook.reports)
+    assert notebook.dropped == 0
+
+
+def test_observers_hear_of_faults_and_of_texts_that_nobody_waits_for(batcher: MakeBatcher) -> None:
+    engine, notebook = FaultyFor(7), Notebook()
+    told = batcher(engine, max_batch_tokens=2, observers=[notebook])
+    hold_first_batch(engine, told)
+    told.submit([[1, 1], [2, 2], [3]]).cancel()
+    failing = told.submit([[7, 7], [4, 4]])
+    engine.gate.set()
+    with pytest.raises(EngineError):
+        failing.result(PATIENCE_S)
+    told.close()
+    assert [report.error is None for report in notebook.reports] == [True, False]
+    assert notebook.dropped == 4
+
+
+def test_the_queue_tells_what_waits(batcher: MakeBatcher) -> None:
+    engine = FakeEngine()
+    told = batcher(engine)
+    assert told.queue() == QueueState(texts=0, tokens=0, oldest_s=0.0)
+    hold_first_batch(engine, told)
+    future = told.submit([tokens(4), tokens(2)])
+    waiting = told.queue()
+    assert (waiting.texts, waiting.tokens) == (2, 6)
+    assert waiting.oldest_s >= 0
+    engine.gate.set()
+    future.result(PATIENCE_S)
+    assert told.queue() == QueueState(texts=0, tokens=0, oldest_s=0.0)
 
 
 def test_close_ends_the_workers(batcher: MakeBatcher) -> None:

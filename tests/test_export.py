@@ -267,6 +267,7 @@ class TestCommand:
             "spec",
             "decisions",
             "pooled",
+            "fast_tokenizer",
             "ovms_version",
             "fidelity",
             "efficiency",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import multiprocessing
 import os
@@ -16,35 +15,30 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ovembed import ExportRequest, ModelRepository, export_model
-from ovembed.cli.main import main
+from ovembed.cli.main import exit_code, main
+from ovembed.errors import ExportError, OvembedError, RepositoryError
+from ovembed.export import assemble, quantize
+from ovembed.repository import golden
 from tests import models
+from tests.folders import visible, workplaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.process import BaseProcess
+    from multiprocessing.queues import SimpleQueue
+    from multiprocessing.synchronize import Barrier, Event
     from pathlib import Path
+
+    from ovembed.repository import Golden
 
 STEPS = [
     "Looking for the model",
     "Converting to OpenVINO",
+    "Running the source model",
     "Writing fp32 weights",
     "Comparing with the source model",
     "Publishing",
 ]
-
-
-def visible(folder: Path) -> dict[str, str]:
-    """Names and hashes of everything that a server or a user can see."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        for path in sorted(folder.rglob("*"))
-        if ".staging" not in path.parts
-    }
-
-
-def workplaces(folder: Path) -> list[str]:
-    staging = folder / ".staging"
-    return [path.name for path in staging.iterdir() if path.is_dir()] if staging.exists() else []
 
 
 @pytest.fixture
@@ -187,7 +181,7 @@ def take_the_fast_tokenizer(source: Path) -> None:
         (empty_weights, ["model.safetensors is damaged", "Download the model again"]),
         (point_to_weights, ["model.safetensors is damaged", "Download the model again"]),
         (damage_pytorch_weights, ["pytorch_model.bin is damaged", "Download the model again"]),
-        (poison_weights, ["not finite"]),
+        (poison_weights, ["itself gives vectors that are not finite", "Download it again"]),
         (without("encoder.layer.1.attention.self.query"), ["not complete", "query.bias is missing and 1 more"]),
         (without("embeddings.LayerNorm"), ["not complete", "embeddings.LayerNorm.bias is missing"]),
         (configure(num_hidden_layers=3), ["not complete", "encoder.layer.2."]),
@@ -198,7 +192,7 @@ def take_the_fast_tokenizer(source: Path) -> None:
             ["is a 't5' model", "another architecture"],
         ),
         (configure(hidden_size=33), ["could not be converted", "33"]),
-        (configure(num_hidden_layers="two"), ["could not be converted", "num_hidden_layers", "'two'"]),
+        (configure(num_hidden_layers="two"), ["num_hidden_layers", "'two'"]),
         (add_dense_module, ["orders its modules Transformer Pooling Normalize Dense;"]),
         (take_the_fast_tokenizer, ["its tokenizer has no fast version", "Choose a model"]),
         (remove("tokenizer.json", "tokenizer_config.json"), ["holds no tokenizer"]),
@@ -236,7 +230,7 @@ def test_pickled_weights_are_refused_unless_allowed(
     assert message.startswith(f"pytorch_model.bin of '{source}' can run code when it is read")
     assert "Add --allow-pickle if you trust its author" in message
     entry = export_model(
-        ExportRequest(str(source), name="tiny", weight_format="fp32", allow_pickle=True, overwrite=True), own
+        ExportRequest(str(source), name="tiny", precision="fp32", allow_pickle=True, overwrite=True), own
     )
     assert entry.fidelity.minimum > 0.9999
 
@@ -296,8 +290,8 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
 
 @pytest.mark.skipif(shutil.which("mount") is None, reason="no mount command")
 class TestFullDisk:
-    # tiny takes about 250 kB of each of: optimum's model, its tokenizers, our weights. 40 kB hold `tiny` alone.
-    @pytest.mark.parametrize("room", [0, 40, 100, 200, 300, 400, 420])
+    # An export of tiny takes between 240 and 300 kB.
+    @pytest.mark.parametrize("room", [0, 40, 100, 160, 200, 240])
     def test_it_is_told_whichever_step_it_meets(
         self, room: int, repository: ModelRepository, tiny_bert: Path, tmp_path: Path, fail: Callable[..., str]
     ) -> None:
@@ -308,6 +302,67 @@ class TestFullDisk:
             assert "No space left" in message
             assert str(own.folder) in message
             assert "--repository" in message
+
+    def test_while_the_golden_vectors_are_written(
+        self,
+        repository: ModelRepository,
+        tiny_bert: Path,
+        tmp_path: Path,
+        fail: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        really = golden.write
+
+        def fill_then_write(folder: Path, content: Golden) -> None:
+            fill(disk, 4096)
+            really(folder, content)
+
+        with small_disk(tmp_path / "disk", "size=8m") as disk:
+            own = publish_copy(repository, disk / "models")
+            monkeypatch.setattr(assemble, "write_golden", fill_then_write)
+            assert "No space left" in fail(own.folder, str(tiny_bert), "--name", "tiny")
+
+    def test_while_it_calibrates(
+        self, repository: ModelRepository, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        really = quantize.quantize
+
+        def fill_then_quantize(*arguments: Any) -> None:
+            fill(disk, 4096)
+            really(*arguments)
+
+        with small_disk(tmp_path / "disk", "size=8m") as disk:
+            own = publish_copy(repository, disk / "models")
+            before = visible(own.folder)
+            monkeypatch.setattr(quantize, "quantize", fill_then_quantize)
+            request = ExportRequest(str(tiny_bert), name="tiny", precision="full-int8", overwrite=True)
+            with pytest.raises(ExportError, match="No space left"):
+                export_model(request, own)
+            assert visible(own.folder) == before
+            assert workplaces(own.folder) == []
+
+    def test_removing_needs_next_to_no_room(self, repository: ModelRepository, tmp_path: Path) -> None:
+        """A full disk is told and changes nothing; with a little room the removal makes more."""
+        with small_disk(tmp_path / "disk", "size=8m") as disk:
+            own = publish_copy(repository, disk / "models")
+            before = visible(own.folder)
+            fill(disk, 0)
+            with pytest.raises(RepositoryError, match="No space left"):
+                own.remove("tiny")
+            assert visible(own.folder) == before
+            (disk / "filler").unlink()
+            fill(disk, 16384)
+            assert own.remove("tiny") == []
+            assert set(visible(own.folder)) == {"config_embeddings.json"}
+
+    def test_removing_from_a_disk_that_is_read_only(self, repository: ModelRepository, tmp_path: Path) -> None:
+        with small_disk(tmp_path / "disk", "size=8m") as disk:
+            own = publish_copy(repository, disk / "models")
+            before = visible(own.folder)
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+            with pytest.raises(RepositoryError, match="cannot be written: Read-only file system"):
+                own.remove("tiny")
+            assert visible(own.folder) == before
 
     @pytest.mark.parametrize("files", [3, 5, 7, 16])
     def test_no_room_for_more_files(
@@ -351,6 +406,19 @@ def end(process: BaseProcess) -> int:
     return process.exitcode
 
 
+def calibrate(reached: Event, source: str, folder: str) -> None:
+    """Export in full int8; tells when calibration begins, and waits to be killed once it is over."""
+
+    def on_step(label: str) -> None:
+        if reached.is_set():
+            signal.pause()
+        if label == "Calibrating and writing full int8":
+            reached.set()
+
+    request = ExportRequest(source, name="tiny", precision="full-int8", overwrite=True)
+    export_model(request, ModelRepository(folder), on_step=on_step)
+
+
 def export_until(step: str, ending: int, source: str, folder: str, name: str) -> None:
     """Export in this process, which sends itself `ending` when the step begins."""
 
@@ -367,17 +435,44 @@ def publish_until(event: int, source: str, folder: str, name: str) -> None:
     repository = ModelRepository(folder)
     with repository.stage() as staged:
         shutil.copytree(source, staged.folder, dirs_exist_ok=True)
-        seen = 0
-
-        def on_event(kind: str, _: tuple[object, ...]) -> None:
-            nonlocal seen
-            if kind in {"open", "ctypes.dlopen", "ctypes.dlsym", "fcntl.flock"} or kind.startswith(("os.", "shutil.")):
-                seen += 1
-                if seen == event:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(on_event)
+        die_at(event)
         repository.publish(staged, name, overwrite=True)
+
+
+def remove_until(event: int, folder: str, name: str) -> None:
+    """Remove a model; this process dies at the file operation of that number."""
+    repository = ModelRepository(folder)
+    die_at(event)
+    repository.remove(name)
+
+
+def die_at(event: int) -> None:
+    """From now on, count this process's file operations; it is killed at the one of that number."""
+    seen = 0
+
+    def on_event(kind: str, _: tuple[object, ...]) -> None:
+        nonlocal seen
+        if kind in {"open", "ctypes.dlopen", "ctypes.dlsym", "fcntl.flock"} or kind.startswith(("os.", "shutil.")):
+            seen += 1
+            if seen == event:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(on_event)
+
+
+def race(source: str, folder: str, name: str, together: Barrier, ends: SimpleQueue[str]) -> None:
+    """Export once all have found the name free; what came of it goes into `ends`."""
+
+    def on_step(label: str) -> None:
+        if label == "Publishing":
+            together.wait(timeout=60)
+
+    try:
+        export_model(ExportRequest(source, name=name, precision="fp32"), ModelRepository(folder), on_step=on_step)
+    except OvembedError as error:
+        ends.put(f"{exit_code(error)} {error}")
+    else:
+        ends.put("0")
 
 
 @pytest.fixture
@@ -399,6 +494,19 @@ class TestKilled:
         assert len(workplaces(own.folder)) == (step != STEPS[0])
         with own.stage():
             assert len(workplaces(own.folder)) == 1
+        assert workplaces(own.folder) == []
+
+    @pytest.mark.parametrize("seconds", [0, 0.2, 0.6, 1.5])
+    def test_while_it_calibrates(self, seconds: float, tiny_bert: Path, own: ModelRepository) -> None:
+        before = visible(own.folder)
+        reached = multiprocessing.get_context("forkserver").Event()
+        process = start(calibrate, reached, str(tiny_bert), str(own.folder))
+        assert reached.wait(timeout=60)
+        process.join(timeout=seconds)
+        process.kill()
+        assert end(process) == -signal.SIGKILL
+        assert visible(own.folder) == before
+        own.clean_up()
         assert workplaces(own.folder) == []
 
     @pytest.mark.parametrize("seconds", [0.1, 0.4, 0.9, 1.6, 2.5])
@@ -437,6 +545,53 @@ class TestKilled:
             if not killed:
                 break
         assert seen == {(False, True), (True, True), (True, False)}
+
+    @pytest.mark.parametrize("name", ["tiny", "org/small"])
+    def test_at_every_file_operation_of_removing(self, name: str, own: ModelRepository, tmp_path: Path) -> None:
+        """The model is served and whole, or gone with the next export: no folder stays that nobody serves."""
+        with own.stage() as staged:
+            shutil.copytree(own.folder / "tiny", staged.folder, dirs_exist_ok=True)
+            own.publish(staged, "org/small", overwrite=False)
+        whole, others = visible(own.folder / name), set(own.names()) - {name}
+        seen = set()
+        for event in range(1, 200):
+            repository = ModelRepository(shutil.copytree(own.folder, tmp_path / f"models-{event}"))
+            killed = end(start(remove_until, event, str(repository.folder), name)) == -signal.SIGKILL
+            served = name in repository.names()
+            assert not served or visible(repository.folder / name) == whole
+            assert set(repository.names()) - {name} == others
+            seen.add((served, killed))
+            repository.clean_up()
+            assert workplaces(repository.folder) == []
+            assert (repository.folder / name.split("/", maxsplit=1)[0]).exists() == served
+            if not killed:
+                break
+        assert seen == {(True, True), (False, True), (False, False)}
+
+
+class TestRacing:
+    """Exports in processes of their own, each of which found its name free before any is published."""
+
+    def end_of(self, names: Sequence[str], source: Path, own: ModelRepository) -> list[str]:
+        context = multiprocessing.get_context("forkserver")
+        together, ends = context.Barrier(len(names)), context.SimpleQueue()
+        processes = [start(race, str(source), str(own.folder), name, together, ends) for name in names]
+        assert [end(process) for process in processes] == [0] * len(names)
+        return sorted(ends.get() for _ in names)
+
+    def test_one_name_has_one_winner(self, tiny_bert: Path, own: ModelRepository) -> None:
+        won, lost = self.end_of(["new", "new"], tiny_bert, own)
+        assert won == "0"
+        assert lost == (f"1 {own.folder}/new exists already. Replace it with --overwrite, or choose another --name.")
+        assert own.names() == ["tiny", "new"]
+        assert own.get("new").model_path.exists()
+        assert workplaces(own.folder) == []
+
+    def test_two_names_are_both_served(self, tiny_bert: Path, own: ModelRepository) -> None:
+        assert self.end_of(["one", "org/two"], tiny_bert, own) == ["0", "0"]
+        assert sorted(own.names()) == ["one", "org/two", "tiny"]
+        assert all(entry.model_path.exists() for entry in own.models())
+        assert workplaces(own.folder) == []
 
 
 class TestInterrupted:

@@ -237,7 +237,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
 def test_the_command_shows_a_table_and_ends_with_0(start: Start) -> None:
     code, shown, said = run(start().url)
     assert (code, said) == (0, "")
-    assert [line.split("  ")[0].strip() for line in shown.splitlines()[3:] if line.strip()] == CHECKS
+    assert [line.split("  ")[0].strip() for line in shown.splitlines()[2:] if line.strip()] == CHECKS
     assert "FAILED" not in shown
 
 

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import openai
 import pytest
+from tokenizers import Tokenizer
 
 from ovembed import vectors
 from ovembed.engine import OpenVINOEngine
@@ -125,6 +126,38 @@ def test_vectors_over_http_equal_those_in_this_process(server: Server, fp32: Loc
         there = remote.embed(TEXTS)
     assert (vectors.cosine(here.vectors, there.vectors) >= 0.999999).all()
     assert (here.tokens, here.fingerprint) == (there.tokens, there.fingerprint)
+
+
+@pytest.mark.parametrize("dialect", ["v1", "v3"])
+def test_token_input_gives_the_vectors_of_the_same_text(server: Server, fp32: LocalEmbedder, dialect: str) -> None:
+    with httpx.Client(base_url=f"{server.url}/{dialect}", trust_env=False) as client:
+        reply = client.post(f"{server.url}/v3/tokenize", json={"model": "minilm-fp32", "text": TEXTS}).json()
+        ids = reply["tokens"]
+        reply = client.post("embeddings", json={"model": "minilm-fp32", "input": ids}).json()
+    assert ids == fp32.engine.tokenize(TEXTS)
+    rows = np.array([item["embedding"] for item in reply["data"]], dtype=np.float32)
+    assert (vectors.cosine(rows, fp32.embed(TEXTS).vectors) >= 0.999999).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("The river flooded the town.", {"max_length": 5}),
+        ("The river flooded the town.", {"add_special_tokens": False}),
+        ("", {"add_special_tokens": False}),
+    ],
+)
+def test_tokens_are_shaped_as_the_model_s_own_tokenizer_does(
+    server: Server, repository: ModelRepository, text: str, fields: dict[str, Any]
+) -> None:
+    own = Tokenizer.from_file(str(repository.get("minilm").tokenizer_path))
+    own.no_padding()
+    own.no_truncation()
+    if "max_length" in fields:
+        own.enable_truncation(fields["max_length"])
+    ids = own.encode(text, add_special_tokens=fields.get("add_special_tokens", True)).ids
+    reply = httpx.post(f"{server.url}/v3/tokenize", json={"model": "minilm", "text": text} | fields, trust_env=False)
+    assert reply.json() == {"tokens": ids}
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")

@@ -3,9 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -16,87 +14,28 @@ from ovembed import errors, vectors
 from ovembed.errors import EngineError, OvembedError, TextError, TextTooLong
 from ovembed.local import LocalEmbedder
 from ovembed.remote import RemoteEmbedder
-from ovembed.server.app import PROBLEMS, create_app
-from ovembed.server.batcher import Batcher
-from ovembed.server.models import ServedModel
+from ovembed.server.app import create_app
+from ovembed.server.dialects.openai import PROBLEMS
 from tests.fakes import FakeEngine, make_spec
+from tests.serving import (
+    CREATED,
+    PATIENCE_S,
+    URL,
+    InProcess,
+    WatchedBatcher,
+    application,
+    client_of,
+    expected,
+    rows_of,
+    serving,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Iterator, Mapping, MutableMapping
 
     from starlette.applications import Starlette
 
-    from ovembed.protocols import Embedder, Tokens, Vectors
-
-PATIENCE_S = 30
-URL = "http://server.example"
-
-
-class InProcess(httpx.BaseTransport):
-    """An application for a synchronous client, as a server runs it: every request on one loop, many at a time."""
-
-    def __init__(self, app: Starlette) -> None:
-        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return asyncio.run_coroutine_threadsafe(self._answer(request), self._loop).result(PATIENCE_S)
-
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result(PATIENCE_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE_S)
-        self._loop.close()
-
-    async def _answer(self, request: httpx.Request) -> httpx.Response:
-        response = await self._transport.handle_async_request(request)
-        content = b"".join([part async for part in response.stream])  # type: ignore[union-attr]
-        return httpx.Response(response.status_code, headers=response.headers, content=content)
-
-
-class WatchedBatcher(Batcher):
-    """Lets a test wait until requests are queued."""
-
-    def __init__(self, engine: FakeEngine, **settings: int) -> None:
-        super().__init__(engine, **settings)
-        self._queued = threading.Semaphore(0)
-
-    def submit(self, token_lists: Sequence[Tokens]) -> Future[Vectors]:
-        future = super().submit(token_lists)
-        self._queued.release()
-        return future
-
-    def wait_for(self, requests: int) -> None:
-        for _ in range(requests):
-            assert self._queued.acquire(timeout=PATIENCE_S)
-
-
-@contextmanager
-def application(
-    models: Mapping[str, FakeEngine], *, max_body_bytes: int = 100_000, **settings: int
-) -> Iterator[tuple[Starlette, list[WatchedBatcher]]]:
-    """The application over these engines, and the batchers in between."""
-    batchers = {name: WatchedBatcher(engine, **settings) for name, engine in models.items()}
-    served = {name: ServedModel(name, engine, batchers[name]) for name, engine in models.items()}
-    try:
-        yield create_app(served, max_body_bytes=max_body_bytes), list(batchers.values())
-    finally:
-        for name, engine in models.items():
-            engine.gate.set()
-            batchers[name].close()
-
-
-@contextmanager
-def serving(engine: FakeEngine, **settings: int) -> Iterator[tuple[httpx.Client, WatchedBatcher]]:
-    """A client of a server with one model, and the model's batcher."""
-    with (
-        application({"org/fake": engine}, **settings) as (app, [batcher]),
-        httpx.Client(transport=InProcess(app), base_url=URL) as client,
-    ):
-        yield client, batcher
+    from ovembed.protocols import Embedder
 
 
 class Connection:
@@ -143,14 +82,6 @@ def embed(client: httpx.Client, text_input: Any, **fields: Any) -> httpx.Respons
     return client.post("/v1/embeddings", json={"input": text_input} | fields)
 
 
-def rows_of(response: httpx.Response) -> Vectors:
-    assert response.status_code == 200, response.text
-    data = response.json()["data"]
-    assert [item["index"] for item in data] == list(range(len(data)))
-    assert {item["object"] for item in data} == {"embedding"}
-    return np.array([item["embedding"] for item in data], dtype=np.float32)
-
-
 def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
     """OpenAI's error object, of exactly its four fields."""
     assert response.status_code == status, response.text
@@ -161,10 +92,6 @@ def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
     assert error["message"]
     assert "\n" not in error["message"]
     return error  # type: ignore[no-any-return]
-
-
-def expected(engine: FakeEngine, *texts: str) -> Vectors:
-    return np.stack([engine.row(tokens) for tokens in engine.tokenize(texts)])
 
 
 @pytest.mark.parametrize(
@@ -199,15 +126,6 @@ def test_base64_and_float_are_the_same_numbers(client: httpx.Client) -> None:
     np.testing.assert_array_equal(decoded, rows_of(embed(client, ["a", "b"], encoding_format="float")))
 
 
-@pytest.mark.parametrize("route", ["embeddings", "models", "models/org/fake", "models/nothing"])
-def test_v3_answers_as_v1_does(client: httpx.Client, route: str) -> None:
-    if route == "embeddings":
-        v1, v3 = (client.post(f"/{version}/{route}", json={"input": "a"}) for version in ("v1", "v3"))
-    else:
-        v1, v3 = (client.get(f"/{version}/{route}") for version in ("v1", "v3"))
-    assert (v1.status_code, v1.json()) == (v3.status_code, v3.json())
-
-
 def test_dimensions_cut_and_normalize_again(client: httpx.Client, engine: FakeEngine) -> None:
     rows = rows_of(embed(client, ["a", "b"], dimensions=3))
     np.testing.assert_array_equal(rows, vectors.cut(expected(engine, "a", "b"), 3))
@@ -219,6 +137,93 @@ def test_more_dimensions_than_the_model_has_are_refused_before_any_work(
 ) -> None:
     assert error_of(embed(client, "a", dimensions=9), 400)["param"] == "dimensions"
     assert engine.batches == []
+
+
+def test_cut_dimensions_are_warned_of(client: httpx.Client) -> None:
+    assert "Matryoshka" in embed(client, "a", dimensions=3).headers["X-Ovembed-Warning"]
+    assert "X-Ovembed-Warning" not in embed(client, "a", dimensions=8).headers
+    assert "X-Ovembed-Warning" not in embed(client, "a").headers
+
+
+PROMPTS = {"query": "q: ", "passage": "p: ", "empty": ""}
+
+
+@pytest.fixture
+def prompted() -> Iterator[httpx.Client]:
+    """A client of a model with prompts, of which one is its default."""
+    with client_of({"fake": FakeEngine(make_spec(prompts=PROMPTS, default_prompt="query"))}) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("fields", "prompt"),
+    [
+        ({}, ""),
+        ({"prompt_name": None, "input_type": None}, ""),
+        ({"prompt_name": "passage"}, "p: "),
+        ({"prompt_name": "empty"}, ""),
+        ({"input_type": "query"}, "q: "),
+        ({"input_type": "search_query"}, "q: "),
+        ({"input_type": "document"}, "p: "),
+        ({"input_type": "passage"}, "p: "),
+        ({"input_type": "search_document"}, "p: "),
+    ],
+)
+def test_a_prompt_stands_before_the_texts_when_the_request_asks_for_one(
+    prompted: httpx.Client, engine: FakeEngine, fields: dict[str, Any], prompt: str
+) -> None:
+    response = embed(prompted, ["a", "b"], **fields)
+    np.testing.assert_array_equal(rows_of(response), expected(engine, prompt + "a", prompt + "b"))
+    assert response.json()["usage"]["prompt_tokens"] == 2 * (3 + len(prompt))
+
+
+def test_the_request_s_own_word_for_a_prompt_comes_first(engine: FakeEngine) -> None:
+    prompts = {"query": "q: ", "search_query": "s: ", "document": "d: ", "passage": "p: "}
+    with client_of({"fake": FakeEngine(make_spec(prompts=prompts))}) as client:
+        for input_type, prompt in [*prompts.items(), ("search_document", "d: ")]:
+            np.testing.assert_array_equal(
+                rows_of(embed(client, "a", input_type=input_type)), expected(engine, prompt + "a")
+            )
+
+
+@pytest.mark.parametrize("input_type", ["query", "document"])
+def test_a_model_without_prompts_takes_any_input_type(
+    client: httpx.Client, engine: FakeEngine, input_type: str
+) -> None:
+    np.testing.assert_array_equal(rows_of(embed(client, "a", input_type=input_type)), expected(engine, "a"))
+    rows_of(embed(client, [[1, 97, 2]], input_type=input_type))
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "told"),
+    [
+        ({"prompt_name": "code"}, "prompt_name", "empty, passage, query"),
+        ({"prompt_name": 1}, "prompt_name", "string"),
+        ({"input_type": "image"}, "input_type", "search_document"),
+        ({"input_type": 1}, "input_type", "string"),
+        ({"prompt_name": "query", "input_type": "query"}, "prompt_name", "not both"),
+        ({"prompt_name": "query", "input": [1, 2]}, "prompt_name", "send texts"),
+        ({"input_type": "query", "input": [[1, 2]]}, "input_type", "send texts"),
+        ({"input_type": "query", "input": ["a", ""]}, "input[1]", "empty"),
+    ],
+)
+def test_a_prompt_that_cannot_be_put_is_told(
+    prompted: httpx.Client, fields: dict[str, Any], param: str, told: str
+) -> None:
+    error = error_of(prompted.post("/v1/embeddings", json={"input": "a"} | fields), 400)
+    assert error["param"] == param
+    assert told in error["message"]
+
+
+def test_a_prompt_counts_for_the_length(prompted: httpx.Client) -> None:
+    rows_of(embed(prompted, "x" * 14))
+    assert "17 tokens" in error_of(embed(prompted, "x" * 12, prompt_name="query"), 400)["message"]
+    assert embed(prompted, "x" * 12, prompt_name="query", truncate=True).json()["ovembed"]["truncated"] == [0]
+
+
+def test_token_input_gives_the_vectors_of_the_same_text(client: httpx.Client, engine: FakeEngine) -> None:
+    texts = ["one", "two words", "x" * 14]
+    np.testing.assert_array_equal(rows_of(embed(client, engine.tokenize(texts))), rows_of(embed(client, texts)))
 
 
 def test_the_only_model_need_not_be_named(client: httpx.Client) -> None:
@@ -374,14 +379,14 @@ def test_a_fault_is_500_and_the_next_request_is_fine(
     rows_of(embed(client, "a"))
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/chat/completions", "/v2/models/org/fake", "/docs"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/chat/completions", "/v1/embeddings/", "/docs"])
 def test_a_route_that_is_not_here_is_404_with_its_name(client: httpx.Client, path: str) -> None:
     assert path in error_of(client.get(path), 404)["message"]
 
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("GET", "/v1/embeddings", "POST"), ("DELETE", "/v3/embeddings", "POST"), ("POST", "/v1/models", "GET")],
+    [("GET", "/v1/embeddings", "POST"), ("DELETE", "/v1/embeddings", "POST"), ("POST", "/v1/models", "GET")],
 )
 def test_a_wrong_method_is_405_and_tells_the_right_one(
     client: httpx.Client, method: str, path: str, allowed: str
@@ -395,7 +400,7 @@ def test_models_are_listed_with_what_their_vectors_are(client: httpx.Client, eng
     entry = {
         "id": "org/fake",
         "object": "model",
-        "created": 0,
+        "created": CREATED,
         "owned_by": "ovembed",
         "fingerprint": engine.spec.fingerprint,
         "dimensions": 8,
@@ -407,16 +412,9 @@ def test_models_are_listed_with_what_their_vectors_are(client: httpx.Client, eng
     assert error_of(client.get("/v1/models/org"), 404)["code"] == "model_not_found"
 
 
-def test_health_routes(client: httpx.Client) -> None:
-    assert client.get("/health").json() == {"status": "ok", "models": ["org/fake"]}
-    for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/org/fake/ready", "/v2/models/org%2Ffake/ready"):
-        response = client.get(path)
-        assert (response.status_code, response.content) == (200, b"")
-    error_of(client.get("/v2/models/fake/ready"), 404)
-
-
 def all_errors(kind: type[OvembedError] = OvembedError) -> list[type[OvembedError]]:
-    return [kind, *(each for child in kind.__subclasses__() for each in all_errors(child))]
+    children = [child for child in kind.__subclasses__() if child.__module__ == errors.__name__]
+    return [kind, *(each for child in children for each in all_errors(child))]
 
 
 STATUS = {
@@ -427,15 +425,20 @@ STATUS = {
     errors.RequestTooLarge: 413,
     errors.ModelNotFound: 404,
     errors.Overloaded: 429,
+    errors.ShuttingDown: 503,
 }
+
+
+def made(kind: type[OvembedError]) -> OvembedError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, "what happened")
+    error.position, error.param = 0, None  # type: ignore[attr-defined]
+    return error
 
 
 @pytest.mark.parametrize("kind", [*dict.fromkeys(all_errors())], ids=lambda kind: kind.__name__)
 def test_every_error_has_its_status(client: httpx.Client, engine: FakeEngine, kind: type[OvembedError]) -> None:
-    error = kind.__new__(kind)
-    Exception.__init__(error, "what happened")
-    error.position, error.param = 0, None  # type: ignore[attr-defined]
-    engine.fault = error
+    engine.fault = made(kind)
     assert error_of(embed(client, "a"), STATUS.get(kind, 500))["message"] == "what happened"
 
 
@@ -494,7 +497,7 @@ def test_a_request_cut_off_by_the_end_of_the_server_is_told_so(engine: FakeEngin
         return connection
 
     with application({"fake": engine}) as (app, [batcher]):
-        assert asyncio.run(scenario(app, batcher)).status == 429
+        assert asyncio.run(scenario(app, batcher)).status == 503
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(engine: FakeEngine) -> None:

@@ -50,12 +50,20 @@ def test_defaults_of_a_request() -> None:
 
 
 def test_all_fields_of_a_request() -> None:
-    request = wire.parse_request(body(model="m", encoding_format="base64", dimensions=3, truncate=True))
-    assert request == wire.EmbeddingsRequest("m", ["a"], None, "base64", 3, True)
+    request = wire.parse_request(
+        body(model="m", encoding_format="base64", dimensions=3, truncate=True, prompt_name="query")
+    )
+    assert request == wire.EmbeddingsRequest("m", ["a"], None, "base64", 3, True, prompt_name="query")
+
+
+@pytest.mark.parametrize("input_type", wire.INPUT_TYPES)
+def test_every_type_of_input(input_type: str) -> None:
+    assert wire.parse_request(body(input_type=input_type)).input_type == input_type
 
 
 def test_null_fields_count_as_absent() -> None:
-    given_null = wire.parse_request(body(model=None, encoding_format=None, dimensions=None, truncate=None))
+    fields = ("model", "encoding_format", "dimensions", "truncate", "prompt_name", "input_type")
+    given_null = wire.parse_request(body(**dict.fromkeys(fields)))
     assert given_null == wire.parse_request(body())
 
 
@@ -85,12 +93,20 @@ def test_unknown_fields_are_ignored() -> None:
         ("dimensions", "8"),
         ("truncate", "yes"),
         ("truncate", 1),
+        ("prompt_name", 1),
+        ("input_type", 1),
+        ("input_type", "image"),
     ],
 )
 def test_a_bad_field_is_named(field: str, value: Any) -> None:
     with pytest.raises(RequestError, match=f"'{field}'") as caught:
         wire.parse_request(body(**{field: value}))
     assert caught.value.param == field
+
+
+def test_two_ways_to_name_a_prompt_are_one_too_many() -> None:
+    with pytest.raises(RequestError, match="not both"):
+        wire.parse_request(body(prompt_name="query", input_type="query"))
 
 
 def test_missing_input_is_named() -> None:

@@ -99,7 +99,7 @@ def export(
 ) -> None:
     """Make a checked OpenVINO model of a Hugging Face one."""
     from ovembed.export import ExportRequest, export_model
-    from ovembed.repository import NEWEST, ModelRepository
+    from ovembed.repository import ModelRepository
 
     chosen = source or source_model
     if chosen is None:
@@ -120,7 +120,7 @@ def export(
         pooling=pooling,
         normalize=normalize,
         max_tokens=max_length,
-        ovms_version=ovms_version or NEWEST.name,
+        ovms_version=ovms_version,
         target_device=target_device,
         num_streams=num_streams,
         truncate=truncate,
@@ -142,5 +142,7 @@ def export(
 def show_entry(talk: Talk, entry: ModelEntry) -> None:
     for columns, rows in report.tables(entry):
         talk.table(columns, rows)
-    talk.say(report.summary(entry))
+        talk.say("")
+    for line in report.closing(entry):
+        talk.say(line)
     talk.say(f"Model '{entry.name}' is in {entry.folder}", "bold")

@@ -9,6 +9,7 @@ import typer
 
 from ovembed import __version__
 from ovembed.cli import demo, embed, export, health, models, serve
+from ovembed.cli.help_groups import GroupedCommand
 from ovembed.errors import NotReady, OvembedError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _options(
 
 app.command("export")(export.export)
 app.add_typer(models.app, name="models")
-app.command("serve")(serve.serve)
+app.command("serve", cls=GroupedCommand)(serve.serve)
 app.command("health")(health.health)
 app.command("embed")(embed.embed)
 app.command("demo")(demo.demo)

@@ -24,9 +24,22 @@ NameArg = Annotated[str, typer.Argument(help="Served name of the model.")]
 
 
 @app.callback()
-def models(context: typer.Context) -> None:
+def models(
+    context: typer.Context,
+    repository: RepositoryOpt = _DEFAULT_REPOSITORY,
+    config: ConfigOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Without a command, `list`."""
     if context.invoked_subcommand is None:
-        list_models()
+        list_models(repository, config, as_json)
+    elif any(_is_given(context, name) for name in context.params):
+        raise typer.BadParameter(f"options come after the command: ovembed models {context.invoked_subcommand} …")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command("list")
@@ -55,9 +68,7 @@ def list_models(
         Talk().say(f"{repository}/ holds no model. Export one: ovembed export SOURCE")
         return
     rows += [[name, "not made by ovembed"] for name in others]
-    print_table(
-        stdout_console(), ["Name", "Precision", "Dim.", "Tokens", "Size", "Cosine", "OVMS", "Fingerprint"], rows
-    )
+    print_table(stdout_console(), ["Name", "Precision", "Dim.", "Tokens", "Size", "Cosine", "Fingerprint"], rows)
     for problem in problems.values():
         Talk().say(problem)
 
@@ -80,8 +91,9 @@ def show(
     console = stdout_console()
     for columns, rows in report.tables(entry):
         print_table(console, columns, rows)
-    console.print(report.summary(entry), soft_wrap=True, markup=False)
-    console.print(f"Folder {entry.folder}", soft_wrap=True, markup=False)
+        console.print()
+    for line in (*report.closing(entry), f"Folder {entry.folder}"):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 @app.command("verify")
@@ -102,7 +114,7 @@ def verify(
     if as_json:
         print_json({"name": name, "fingerprint": entry.spec.fingerprint} | result.to_json())
     else:
-        columns = ["Model", "Texts", "Lowest cosine to the export's", "Mean cosine to the source's", "Result"]
+        columns = ["Model", "Texts", "Lowest to recorded", "Mean to source", "Result"]
         sign = "ok" if result.passed else "FAILED"
         cells = [name, str(result.texts), f"{result.lowest_to_recorded:.5f}", f"{result.mean_to_source:.5f}", sign]
         print_table(stdout_console(), columns, [cells])
@@ -141,6 +153,5 @@ def _row(entry: ModelEntry) -> list[str]:
         str(spec.max_tokens),
         f"{entry.size_bytes / 1e6:.1f} MB",
         f"{entry.fidelity.mean:.5f}",
-        entry.ovms_version,
         spec.fingerprint,
     ]

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+WORK_GROUP = "Work"
+
 
 def option(*names: str, **settings: Any) -> Any:
     """A typer option whose environment variable follows from its first long name."""
@@ -29,8 +31,21 @@ JsonOpt = Annotated[bool, option("--json", help="One JSON object on stdout inste
 QuietOpt = Annotated[bool, option("--quiet", "-q", help="Only results and errors: no progress, no notes.")]
 StreamsOpt = Annotated[
     int | None,
-    option("--streams", min=1, help="Batches that run at the same time.", show_default="by the number of cores"),
+    option(
+        "--streams",
+        min=1,
+        help="Batches that run at the same time.",
+        show_default="by the number of threads",
+        rich_help_panel=WORK_GROUP,
+    ),
 ]
 ThreadsOpt = Annotated[
-    int | None, option("--threads", min=1, help="Cores to use.", show_default="all this process may use")
+    int | None,
+    option(
+        "--threads",
+        min=1,
+        help="Cores to use.",
+        show_default="all that affinity and CPU quota allow",
+        rich_help_panel=WORK_GROUP,
+    ),
 ]

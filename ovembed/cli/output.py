@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.status import Status
 
+_NEVER_BROKEN = 20  # characters of a cell in a terminal that is wide enough for several of them
+_WIDE = 80
 _CLOSED_PIPE = 141  # what a shell reports of a program that a closed pipe ended
 
 
@@ -79,9 +81,11 @@ def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for position, column in enumerate(columns):
+        cells = [column, *(row[position] for row in rows if position < len(row))]
+        whole = max(map(len, cells)) <= _NEVER_BROKEN and console.width >= _WIDE
+        table.add_column(column, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)

@@ -35,9 +35,9 @@ def tables(entry: ModelEntry) -> Iterator[Table]:
 def _measured(fidelity: Fidelity, efficiency: Efficiency) -> list[list[str]]:
     cosines = (fidelity.mean, fidelity.first_percentile, fidelity.minimum)
     return [
-        ["cosine to the source: mean, 1st percentile, lowest", ", ".join(f"{cosine:.5f}" for cosine in cosines)],
-        ["ten nearest neighbours that are the source's", f"{fidelity.neighbours:.1%}"],
-        ["lowest cosine of a text alone to itself in a batch", f"{fidelity.batch_minimum:.5f}"],
+        ["cosine to source: mean, 1st percentile, lowest", "  ".join(f"{cosine:.5f}" for cosine in cosines)],
+        ["ten nearest neighbours kept", f"{fidelity.neighbours:.1%}"],
+        ["lowest cosine of alone to in a batch", f"{fidelity.batch_minimum:.5f}"],
         ["vectors that are not finite", "none"],
         ["speed here, tokens/s", f"{efficiency.tokens_per_s:,.0f}"],
         ["speed and size against fp32", f"{_times(efficiency.speedup)}, {_share(efficiency.size_ratio)}"],
@@ -54,7 +54,7 @@ def _share(ratio: float | None) -> str:
 
 def _cells(tried: Tried) -> list[str]:
     if tried.fidelity is None or tried.efficiency is None:
-        return [f"failed: {tried.problem}"]
+        return ["failed"]
     fidelity, efficiency = tried.fidelity, tried.efficiency
     return [
         f"{fidelity.mean:.5f}",
@@ -66,9 +66,12 @@ def _cells(tried: Tried) -> list[str]:
     ]
 
 
-def summary(entry: ModelEntry) -> str:
-    """The last word of a report, in one line."""
-    return (
+def closing(entry: ModelEntry) -> Iterator[str]:
+    """The last lines of a report: which precisions failed and why, and the whole in a line."""
+    for tried in entry.tried:
+        if tried.problem is not None:
+            yield f"{tried.precision} failed: {tried.problem}"
+    yield (
         f"{entry.spec.precision}, {entry.size_bytes / 1e6:.1f} MB, measured on {entry.fidelity.texts} texts. "
         f"Fingerprint {entry.spec.fingerprint}."
     )

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ovembed.batches import DEFAULT_BATCH_TOKENS
-from ovembed.cli.options import ConfigOpt, QuietOpt, RepositoryOpt, StreamsOpt, ThreadsOpt, option
+from ovembed.cli.options import WORK_GROUP, ConfigOpt, QuietOpt, RepositoryOpt, StreamsOpt, ThreadsOpt, option
 from ovembed.cli.output import Talk
+
+_LIMITS, _ACCESS, _LOGS = "Limits", "Access", "Messages"
 
 
 def serve(
@@ -20,39 +22,132 @@ def serve(
     ] = None,
     host: Annotated[str, option("--host", help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, option("--port", "-p", min=0, max=65535, help="Port; 0 takes a free one.")] = 8090,
-    max_batch_tokens: Annotated[
-        int, option("--max-batch-tokens", min=1, help="Padded tokens of a batch; more delays short texts.")
-    ] = DEFAULT_BATCH_TOKENS,
-    max_queued_tokens: Annotated[
-        int, option("--max-queued-tokens", min=1, help="Tokens that may wait; above, clients get 429.")
-    ] = 1_000_000,
-    max_body_bytes: Annotated[int, option("--max-body-bytes", min=1, help="Largest request body.")] = 64 * 1024 * 1024,
+    url_file: Annotated[
+        Path | None, option("--url-file", help="Write the server's URL there when it is ready.")
+    ] = None,
     streams: StreamsOpt = None,
     threads: ThreadsOpt = None,
     inference_precision: Annotated[
         Literal["f32", "bf16"],
-        option("--inference-precision", help="bf16 speeds up fp32 models on CPUs that have it, and rounds."),
+        option(
+            "--inference-precision",
+            help="bf16 speeds up fp32 models on CPUs that have it, and rounds.",
+            rich_help_panel=WORK_GROUP,
+        ),
     ] = "f32",
-    grace: Annotated[int, option("--grace", min=0, help="Seconds that requests may go on once told to stop.")] = 30,
-    url_file: Annotated[
-        Path | None, option("--url-file", help="Write the server's URL there when it is ready.")
+    max_batch_tokens: Annotated[
+        int,
+        option(
+            "--max-batch-tokens",
+            min=1,
+            help="Padded tokens of a batch; more delays short texts.",
+            rich_help_panel=WORK_GROUP,
+        ),
+    ] = DEFAULT_BATCH_TOKENS,
+    max_queued_tokens: Annotated[
+        int,
+        option(
+            "--max-queued-tokens",
+            min=1,
+            help="Tokens that may wait; above, clients get 429.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 1_000_000,
+    max_body_bytes: Annotated[
+        int, option("--max-body-bytes", min=1, help="Largest request body.", rich_help_panel=_LIMITS)
+    ] = 64 * 1024 * 1024,
+    timeout: Annotated[
+        float,
+        option(
+            "--timeout",
+            min=0.001,
+            help="Seconds that a request may take in all; then it gets 504 and is dropped.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 300,
+    body_timeout: Annotated[
+        float,
+        option(
+            "--body-timeout",
+            min=0.001,
+            help="Seconds that a client may pause in sending (408) or reading.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 20,
+    grace: Annotated[
+        float,
+        option("--grace", min=0, help="Seconds that requests may go on once told to stop.", rich_help_panel=_LIMITS),
+    ] = 30,
+    api_key_file: Annotated[
+        Path | None,
+        option(
+            "--api-key-file",
+            help="Bearer keys, one on each line; read again when it changes.",
+            show_default="everybody may ask",
+            rich_help_panel=_ACCESS,
+        ),
     ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        option("--tls-cert", help="Certificates (PEM): serve over TLS.", show_default=False, rich_help_panel=_ACCESS),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        option(
+            "--tls-key",
+            help="The certificate's key (PEM).",
+            show_default="in --tls-cert",
+            rich_help_panel=_ACCESS,
+        ),
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        option(
+            "--cors-origin",
+            help="Let web pages of this origin ask; may be repeated; * is all.",
+            show_default="none",
+            rich_help_panel=_ACCESS,
+        ),
+    ] = None,
+    access_log: Annotated[
+        bool,
+        option("--access-log", help="Log each request, without its text and key.", rich_help_panel=_LOGS),
+    ] = False,
+    log_format: Annotated[
+        Literal["text", "json"], option("--log-format", help="Form of log lines.", rich_help_panel=_LOGS)
+    ] = "text",
     quiet: QuietOpt = False,
 ) -> None:
     """Serve models over HTTP, as OpenAI and OVMS do."""
+    from ovembed import cores
     from ovembed.engine import EngineSettings, default_cache_dir
-    from ovembed.errors import ModelNotFound
+    from ovembed.errors import InputError, ModelNotFound
     from ovembed.repository import ModelRepository
     from ovembed.repository.files import replace_file
-    from ovembed.server.run import ServeSettings
-    from ovembed.server.run import serve as run_server
+    from ovembed.server import logs, run
 
+    if tls_key is not None and tls_cert is None:
+        raise InputError("--tls-key needs the certificate it belongs to: --tls-cert FILE")
     models = ModelRepository(repository, config)
     entries = [models.get(name) for name in dict.fromkeys(model)] if model else models.models()
     if not entries:
         raise ModelNotFound(f"{repository}/ holds no model. Export one first: ovembed export SOURCE")
     engine = EngineSettings(streams, threads, inference_precision, default_cache_dir())
-    settings = ServeSettings(host, port, max_batch_tokens, max_queued_tokens, max_body_bytes, grace, engine)
+    settings = run.ServeSettings(
+        host=host,
+        port=port,
+        max_batch_tokens=max_batch_tokens,
+        max_queued_tokens=max_queued_tokens,
+        max_body_bytes=max_body_bytes,
+        grace_s=grace,
+        timeout_s=timeout,
+        body_timeout_s=body_timeout,
+        api_key_file=api_key_file,
+        tls=run.Tls(tls_cert, tls_key) if tls_cert else None,
+        cors_origins=tuple(cors_origin or ()),
+        engine=engine,
+    )
+    logs.configure(log_format, access_log=access_log)
     talk = Talk(quiet=quiet)
     if url_file is not None:
         _forget_old_url(url_file)
@@ -65,7 +160,8 @@ def serve(
                 f"{entry.name}: {spec.precision}, {spec.pooling} pooling, up to {spec.max_tokens} tokens, "
                 f"{spec.dimensions} dimensions, fingerprint {spec.fingerprint}"
             )
-        talk.say(f"Serving on {url} ({used_streams} streams on {used_threads} threads). Stop with Ctrl-C.", "bold")
+        work = f"{used_streams} streams on {used_threads} threads; allowed: {cores.find()}"
+        talk.say(f"Serving on {url} ({work}). Stop with Ctrl-C.", "bold")
         if url_file is not None:
             with _writing(url_file):
                 replace_file(url_file, url + "\n")
@@ -76,7 +172,7 @@ def serve(
             loading.stop()
             announce(url)
 
-        run_server(entries, settings, on_ready=ready)
+        run.serve(entries, settings, on_ready=ready)
     talk.say("Stopped.")
 
 

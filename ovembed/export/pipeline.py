@@ -16,7 +16,7 @@ from ovembed.export.decide import decide
 from ovembed.export.original import open_original
 from ovembed.export.quiet import quiet
 from ovembed.export.words import in_one_line
-from ovembed.repository import Decision, ModelEntry, ServingOptions, Tried, check_options, ovms_version
+from ovembed.repository import NEWEST, Decision, ModelEntry, ServingOptions, Tried, check_options, ovms_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +56,7 @@ def export_model(
     MissingExtra without the packages of the `export` extra.
     """
     _require_packages()
-    version = ovms_version(request.ovms_version)
+    version = ovms_version(request.ovms_version) if request.ovms_version else NEWEST
     options = ServingOptions(request.target_device, request.num_streams, request.truncate)
     check_options(version, options)
     watched = calibration.read(request.calibration) if request.calibration else calibration.bundled()
@@ -86,8 +86,9 @@ def export_model(
             folder=staged.folder,
             spec=best.candidate.spec,
             pooled=exact.pooled,
+            fast_tokenizer=exact.tokenizer_path.suffix == ".json",
             ovms_version=version.name,
-            decisions=(*plan.decisions, *_more_decisions(request, best, watched, version)),
+            decisions=(*plan.decisions, *_more_decisions(request, original, best, watched, version)),
             fidelity=best.fidelity,
             efficiency=best.efficiency,
             tried=tried if len(tried) > 1 else (),
@@ -232,24 +233,33 @@ def _choose(trials: Sequence[Trial], tried: Sequence[Tried], request: ExportRequ
 
 
 def _more_decisions(
-    request: ExportRequest, best: Trial, watched: Calibration, version: OvmsVersion
+    request: ExportRequest, original: Original, best: Trial, watched: Calibration, version: OvmsVersion
 ) -> Iterator[Decision]:
     """What was settled by the trials and by the server that is aimed at."""
     spec = best.candidate.spec
-    yield Decision("precision", spec.precision, _PRECISION_ORIGIN.get(str(request.precision), "--weight-format"))
+    yield Decision("precision", spec.precision, _precision_origin(request, original))
     if spec.calibration_sha256:
         yield Decision("calibration", f"{len(watched.texts)} texts", watched.origin)
-    yield Decision("layout", f"{version.layout}, for OVMS {version.name}", "--ovms-version, or the newest")
+    yield Decision(
+        "layout",
+        f"{version.layout}, for OVMS {version.name}",
+        "--ovms-version" if request.ovms_version else "default: the newest",
+    )
     if best.candidate.pooled:
         reason = "Dense layers or left padding" if version.pools(spec.pooling) else f"OVMS {version.name} cannot"
         yield Decision("pooled by", "the model itself", reason)
 
 
-_PRECISION_ORIGIN = {
-    "None": "default, or the source's own",
-    "auto": "--quant-mode auto: the fastest that is near enough",
-    "full-int8": "--quant-mode int8",
-}
+def _precision_origin(request: ExportRequest, original: Original) -> str:
+    match request.precision:
+        case None:
+            return "default" if original.precision in _FINE else "the source's own"
+        case "auto":
+            return "--quant-mode auto: the fastest that is near enough"
+        case "full-int8":
+            return "--quant-mode int8"
+        case _:
+            return "--weight-format"
 
 
 def _assemble(entry: ModelEntry, best: Trial, exact: Candidate, version: OvmsVersion, options: ServingOptions) -> None:

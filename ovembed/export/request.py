@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ovembed.repository import NEWEST
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,10 +18,10 @@ class ExportRequest:
     `name` defaults to the Hub id or the folder's name. `precision` is that of the weights; full-int8 quantizes the
     activations too, calibrated on the texts of the file `calibration` (None: bundled ones), and auto takes the
     fastest of several that comes near enough to the source; None is int8, or what an OpenVINO source is quantized to
-    already. `min_similarity` is a floor for the mean cosine to the
-    source over the probe texts; None takes the default of the precision. The OVMS of `ovms_version` decides the
-    folder's layout; `truncate` lets it cut texts that are too long. `allow_pickle` takes weights that can run code
-    when they are read, `trust_remote_code` runs Python files that come with the model.
+    already. `min_similarity` is a floor for the mean cosine to the source over the probe texts; None takes the default
+    of the precision. The OVMS of `ovms_version` (None: the newest) decides the folder's layout; `truncate` lets it cut
+    texts that are too long. `allow_pickle` takes weights that can run code when they are read, `trust_remote_code` runs
+    Python files that come with the model.
     """
 
     source: str
@@ -34,7 +32,7 @@ class ExportRequest:
     pooling: Pooling | None = None
     normalize: bool | None = None
     max_tokens: int | None = None
-    ovms_version: str = NEWEST.name
+    ovms_version: str | None = None
     target_device: str = "CPU"
     num_streams: int = 1
     truncate: bool = False

@@ -85,7 +85,8 @@ class Tried:
 class ModelEntry:
     """A model in a folder. `name` is what clients call it.
 
-    `pooled` tells that the encoder pools its tokens itself, into (batch, 1, dimensions); `ovms_version` is the OVMS
+    `pooled` tells that the encoder pools its tokens itself, into (batch, 1, dimensions), `fast_tokenizer` that there is
+    a tokenizer.json; `ovms_version` is the OVMS
     that the folder is laid out for. `tried` are the precisions it was chosen from, where there was a choice.
     """
 
@@ -93,6 +94,7 @@ class ModelEntry:
     folder: Path
     spec: ModelSpec
     pooled: bool
+    fast_tokenizer: bool
     ovms_version: str
     decisions: tuple[Decision, ...]
     fidelity: Fidelity
@@ -107,8 +109,7 @@ class ModelEntry:
     @property
     def tokenizer_path(self) -> Path:
         """tokenizer.json; where the source had none, the tokenizer of OVMS."""
-        path = self.folder / TOKENIZER_NAME
-        return path if path.exists() else layout.tokenizer(self.folder, self._layout)
+        return self.folder / TOKENIZER_NAME if self.fast_tokenizer else layout.tokenizer(self.folder, self._layout)
 
     @property
     def _layout(self) -> Layout:
@@ -129,6 +130,7 @@ class ModelEntry:
             "fingerprint": self.spec.fingerprint,
             "spec": self.spec.to_json(),
             "pooled": self.pooled,
+            "fast_tokenizer": self.fast_tokenizer,
             "ovms_version": self.ovms_version,
             "decisions": [asdict(decision) for decision in self.decisions],
             "fidelity": asdict(self.fidelity),
@@ -161,6 +163,7 @@ def read(folder: Path) -> ModelEntry:
             folder=folder,
             spec=ModelSpec.from_json(content["spec"]),
             pooled=content["pooled"],
+            fast_tokenizer=content["fast_tokenizer"],
             ovms_version=content["ovms_version"],
             decisions=tuple(Decision(**decision) for decision in content["decisions"]),
             fidelity=Fidelity(**content["fidelity"]),

@@ -241,6 +241,14 @@ class ModelRepository:
         place = os.path.relpath(folder.resolve(), self.folder.resolve())
         replace_file(workplace / _UNSERVED, f"{place}\n{self.config_path.resolve()}")
 
+    def _noted_unserved(self, workplace: Path) -> tuple[Path, Path] | None:
+        """The folder that was noted, and the config file that did not name it then."""
+        try:
+            place, config_path = (workplace / _UNSERVED).read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return None
+        return self.folder / place, Path(config_path)
+
     def _take_back(self, staged: Path, target: Path) -> None:
         """Undo _move_into_place; a model moved aside is put back when the staged folder is removed."""
         if staged.exists():
@@ -272,20 +280,21 @@ class ModelRepository:
                 lock.acquire(blocking=False)
             except Timeout:
                 continue
+            noted = self._noted_unserved(workplace)
             self._put_back(workplace)
             shutil.rmtree(workplace, ignore_errors=True)
             lock.release()
+            if noted:
+                self._remove_empty_parents(noted[0])
 
     def _put_back(self, workplace: Path) -> None:
         """Mend what was broken off: take out a model that nobody serves, bring back one that was moved aside."""
-        note = workplace / _UNSERVED
-        if note.exists() and not (workplace / _MODEL).exists():
-            place, config_path = note.read_text(encoding="utf-8").split("\n")
-            folder = self.folder / place
+        noted = self._noted_unserved(workplace)
+        if noted and not (workplace / _MODEL).exists():
+            folder, config_path = noted
             with contextlib.suppress(OSError, RepositoryError):
-                if not self._configs_with(folder, Path(config_path)):
+                if not self._configs_with(folder, config_path):
                     folder.rename(workplace / _MODEL)
-                    self._remove_empty_parents(folder)
         aside = workplace / _REPLACED
         if aside.is_dir():
             target = self.folder / aside.with_suffix(".name").read_text(encoding="utf-8")

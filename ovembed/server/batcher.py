@@ -7,17 +7,18 @@ starves, an idle server adds no delay, and batches grow by themselves while the 
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_left, bisect_right
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ovembed import batches
 from ovembed.batches import DEFAULT_BATCH_TOKENS
-from ovembed.errors import Overloaded, RequestTooLarge
+from ovembed.errors import Overloaded, RequestTooLarge, ShuttingDown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,43 @@ if TYPE_CHECKING:
     from ovembed.protocols import Engine, Tokens, Vectors
 
 DEFAULT_QUEUED_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """A batch that has ended. `waited_s`: how long each of its texts was queued; `error` is set when it failed."""
+
+    lengths: tuple[int, ...]
+    waited_s: tuple[float, ...]
+    inference_s: float
+    error: Exception | None = None
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.lengths)
+
+    @property
+    def padding(self) -> int:
+        """Tokens computed for nothing, to make the texts equally long."""
+        return max(self.lengths) * len(self.lengths) - self.tokens
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What waits now. `oldest_s`: how long the text that is next in turn has waited, 0 when none does."""
+
+    texts: int
+    tokens: int
+    oldest_s: float
+
+
+class BatchObserver(Protocol):
+    """Told of what a batcher does, from its worker threads, before the callers concerned hear of it."""
+
+    def batch_ended(self, batch: BatchReport) -> None: ...
+
+    def texts_dropped(self, count: int) -> None:
+        """Nobody waited for them any more: they were not run."""
 
 
 class _Job:
@@ -60,6 +98,7 @@ class _Text:
     job: _Job
     row: int
     tokens: Tokens
+    queued_at: float = field(default_factory=time.monotonic)
     waiting: bool = True
 
 
@@ -75,8 +114,10 @@ class Batcher:
         *,
         max_batch_tokens: int = DEFAULT_BATCH_TOKENS,
         max_queued_tokens: int = DEFAULT_QUEUED_TOKENS,
+        observers: Sequence[BatchObserver] = (),
     ) -> None:
         self._engine = engine
+        self._observers = tuple(observers)
         self._max_batch_tokens = max_batch_tokens
         self._max_queued_tokens = max_queued_tokens
         self._changed = threading.Condition()
@@ -96,7 +137,7 @@ class Batcher:
         """Queue a request whole; the future gives float32 (n, dimensions) in its order, or EngineError.
 
         Cancelling the future drops what has not run yet. Raises RequestTooLarge for a request above the queue's
-        bound, Overloaded when it does not fit now.
+        bound, Overloaded when it does not fit now, ShuttingDown after `close`.
         """
         tokens = sum(map(len, token_lists))
         if tokens > self._max_queued_tokens:
@@ -109,7 +150,7 @@ class Batcher:
             return job.future
         with self._changed:
             if self._closed:
-                raise Overloaded("The server is shutting down.")
+                raise ShuttingDown("The server is shutting down.")
             if self._queued_tokens + tokens > self._max_queued_tokens:
                 raise Overloaded(f"The queue is full ({self._queued_tokens} tokens wait). Try again shortly.")
             self._queued_tokens += tokens
@@ -117,6 +158,11 @@ class Batcher:
                 self._enqueue(_Text(job, row, text_tokens))
             self._changed.notify(len(token_lists))
         return job.future
+
+    def queue(self) -> QueueState:
+        with self._changed:
+            oldest_s = time.monotonic() - self._by_age[0].queued_at if self._by_age else 0.0
+            return QueueState(len(self._by_length), self._queued_tokens, oldest_s)
 
     def close(self) -> None:
         """Refuse new requests, finish those that wait, and end the workers."""
@@ -138,12 +184,16 @@ class Batcher:
                 self._changed.wait_for(lambda: self._by_length or self._closed)
                 if not self._by_length:
                     return
-                batch = self._take()
+                taken = self._take()
+            batch = [text for text in taken if text.job.wanted]
+            if len(batch) < len(taken):
+                for observer in self._observers:
+                    observer.texts_dropped(len(taken) - len(batch))
             if batch:
                 self._run(batch)
 
     def _take(self) -> list[_Text]:
-        """Remove the next batch from the queue; texts that nobody waits for any more are left out of it."""
+        """Remove the next batch from the queue."""
         oldest = self._by_age.popleft()
         # Of the texts of its length, the oldest of all comes first.
         anchor = bisect_left(self._lengths, len(oldest.tokens))
@@ -155,16 +205,29 @@ class Batcher:
             text.waiting = False
         while self._by_age and not self._by_age[0].waiting:
             self._by_age.popleft()
-        return [text for text in taken if text.job.wanted]
+        return taken
 
     def _run(self, batch: list[_Text]) -> None:
         """Settle every text of the batch, whatever the engine does."""
+        began = time.monotonic()
         try:
             rows = self._engine.run([text.tokens for text in batch])
             settled = list(zip(batch, rows, strict=True))
         except Exception as error:  # noqa: BLE001  every caller must hear of it
+            self._tell(batch, began, error)
             for text in batch:
                 text.job.fail(error)
             return
+        self._tell(batch, began)
         for text, row in settled:
             text.job.put(text.row, row)
+
+    def _tell(self, batch: list[_Text], began: float, error: Exception | None = None) -> None:
+        report = BatchReport(
+            lengths=tuple(len(text.tokens) for text in batch),
+            waited_s=tuple(began - text.queued_at for text in batch),
+            inference_s=time.monotonic() - began,
+            error=error,
+        )
+        for observer in self._observers:
+            observer.batch_ended(report)

@@ -3,33 +3,73 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ovembed import admission, vectors
+from ovembed.errors import InputError, RequestError
 from ovembed.protocols import Embeddings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from ovembed.admission import Admitted
-    from ovembed.protocols import Engine
+    from ovembed.protocols import Engine, Tokens
     from ovembed.server.batcher import Batcher
-    from ovembed.wire import EmbeddingsRequest
+    from ovembed.wire import EmbeddingsRequest, InputType
+
+Result = TypeVar("Result")
 
 # Tokenizing this much text takes less time than handing it to another thread and back.
 _INLINE_CHARACTERS = 2_000
 
+# The names in use for a model's two prompts. A request's own word is tried first.
+_QUERY_PROMPTS = ("query", "search_query")
+_DOCUMENT_PROMPTS = ("document", "passage", "search_document")
+_PROMPTS: Mapping[InputType, tuple[str, ...]] = {
+    "query": _QUERY_PROMPTS,
+    "search_query": _QUERY_PROMPTS,
+    "document": _DOCUMENT_PROMPTS,
+    "passage": _DOCUMENT_PROMPTS,
+    "search_document": _DOCUMENT_PROMPTS,
+}
+
+
+class OnAdmitted(Protocol):
+    """Hears that a request's texts were tokenized, how many of them were cut, and how long it took."""
+
+    def __call__(self, *, truncated: int, took_s: float) -> None: ...
+
+
+def _hear_nothing(*, truncated: int, took_s: float) -> None:
+    pass
+
+
+def _now() -> int:
+    return int(time.time())
+
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One loaded model and its queue; `name` is what clients call it."""
+    """One loaded model and its queue; `name` is what clients call it, `created` when it was made (Unix time)."""
 
     name: str
     engine: Engine
     batcher: Batcher
+    created: int = field(default_factory=_now)
+    on_admitted: OnAdmitted = _hear_nothing
 
     async def embed(self, request: EmbeddingsRequest) -> Embeddings:
-        """Raises TextError or TextTooLong before any work, Overloaded when the queue is full."""
+        """Raises RequestError, TextError or TextTooLong before any work, Overloaded when the queue is full.
+
+        A prompt is put before the texts only when the request asks for one, by `prompt_name` or `input_type`: what
+        comes to a drop-in server may have its prompt already.
+        """
+        self._check_dimensions(request.dimensions)
+        began = time.perf_counter()
         admitted = await self._admit(request)
+        self.on_admitted(truncated=len(admitted.truncated), took_s=time.perf_counter() - began)
         rows = await asyncio.wrap_future(self.batcher.submit(admitted.tokens))
         lengths = tuple(map(len, admitted.tokens))
         return Embeddings(
@@ -41,9 +81,63 @@ class ServedModel:
             fingerprint=self.engine.spec.fingerprint,
         )
 
+    async def lengths(self, request: EmbeddingsRequest) -> list[int]:
+        """Tokens of each input, uncut."""
+        if request.texts is None:
+            return list(map(len, request.token_lists or []))
+        return list(map(len, await self.tokenize(self._prompted(request.texts, request))))
+
+    async def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Token ids of each text with special tokens, uncut."""
+        return await _beside_the_loop(texts, self.engine.tokenize)
+
+    async def special_tokens(self) -> tuple[Tokens, Tokens]:
+        """What the tokenizer puts before and after every text."""
+        [around_nothing] = await self.tokenize([""])
+        opening = len(around_nothing) - self.engine.closing_tokens
+        return around_nothing[:opening], around_nothing[opening:]
+
+    def _check_dimensions(self, wanted: int | None) -> None:
+        try:
+            vectors.check_dimensions(wanted, self.engine.spec.dimensions)
+        except InputError as error:
+            raise RequestError(str(error), param="dimensions") from error
+
     async def _admit(self, request: EmbeddingsRequest) -> Admitted:
         if request.texts is None:
+            self._refuse_prompt(request)
             return admission.admit_tokens(self.engine, request.token_lists or [], truncate=request.truncate)
-        if sum(map(len, request.texts)) <= _INLINE_CHARACTERS:
-            return admission.admit_texts(self.engine, request.texts, truncate=request.truncate)
-        return await asyncio.to_thread(admission.admit_texts, self.engine, request.texts, truncate=request.truncate)
+        admission.check_texts(request.texts)
+        return await _beside_the_loop(
+            self._prompted(request.texts, request),
+            lambda texts: admission.admit_texts(self.engine, texts, truncate=request.truncate),
+        )
+
+    def _prompted(self, texts: Sequence[str], request: EmbeddingsRequest) -> Sequence[str]:
+        prompt = self._prompt(request)
+        return [prompt + text for text in texts] if prompt else texts
+
+    def _prompt(self, request: EmbeddingsRequest) -> str:
+        """The prompt that the request asks for; empty when the model has none for its `input_type`."""
+        spec = self.engine.spec
+        if request.prompt_name is not None:
+            try:
+                return spec.prompt(request.prompt_name)
+            except InputError as error:
+                raise RequestError(str(error), param="prompt_name") from error
+        if request.input_type is None:
+            return ""
+        names = (request.input_type, *_PROMPTS[request.input_type])
+        return next((spec.prompts[name] for name in names if name in spec.prompts), "")
+
+    def _refuse_prompt(self, request: EmbeddingsRequest) -> None:
+        if self._prompt(request):
+            param = "input_type" if request.prompt_name is None else "prompt_name"
+            raise RequestError(f"'{param}' puts a prompt before texts; send texts, not token ids.", param=param)
+
+
+async def _beside_the_loop(texts: Sequence[str], work: Callable[[Sequence[str]], Result]) -> Result:
+    """Do what takes time for each character: at once for short texts, else in another thread."""
+    if sum(map(len, texts)) <= _INLINE_CHARACTERS:
+        return work(texts)
+    return await asyncio.to_thread(work, texts)

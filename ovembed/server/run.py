@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
 import signal
 import socket
-from dataclasses import dataclass, field
+import ssl
+import time
 from typing import TYPE_CHECKING
 
 import uvicorn
 
-from ovembed.batches import DEFAULT_BATCH_TOKENS
-from ovembed.engine import EngineSettings, OpenVINOEngine
-from ovembed.errors import ServerError
-from ovembed.server.app import DEFAULT_BODY_BYTES, create_app
-from ovembed.server.batcher import DEFAULT_QUEUED_TOKENS, Batcher
-from ovembed.server.models import ServedModel
+from ovembed import admission
+from ovembed.engine import OpenVINOEngine
+from ovembed.errors import InputError, ServerError
+from ovembed.repository import read_golden
+from ovembed.server.connection import bounded
+from ovembed.server.readiness import GoldenText
+from ovembed.server.service import Service
+from ovembed.server.settings import ServeSettings, Tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
 
     from ovembed.protocols import Engine
     from ovembed.repository import ModelEntry
+    from ovembed.server.drain import Traffic
+
+__all__ = ["ServeSettings", "Tls", "serve", "warm_up"]
 
 _BACKLOG = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class ServeSettings:
-    """`port` 0 takes a free one. `grace_s`: how long requests may go on after the server is told to stop."""
-
-    host: str = "127.0.0.1"
-    port: int = 8090
-    max_batch_tokens: int = DEFAULT_BATCH_TOKENS
-    max_queued_tokens: int = DEFAULT_QUEUED_TOKENS
-    max_body_bytes: int = DEFAULT_BODY_BYTES
-    grace_s: int = 30
-    engine: EngineSettings = field(default_factory=EngineSettings)
+_POLL_S = 0.05
 
 
 def serve(
@@ -46,33 +42,47 @@ def serve(
 ) -> None:
     """Serve these models until SIGINT or SIGTERM, then finish what runs and return.
 
-    `on_ready` gets the server's URL once it accepts connections. Raises EngineError when a model cannot be
-    loaded, ServerError when the address cannot be bound.
+    `on_ready` gets the server's URL once it accepts connections. Raises InputError for keys or certificates that
+    cannot be used, RepositoryError or EngineError when a model cannot be loaded, ServerError when the address
+    cannot be bound.
     """
-    models = {entry.name: _load(entry, settings) for entry in entries}
+    if settings.tls is not None:
+        _check(settings.tls)
+    service = Service(settings)
     try:
+        for entry in entries:
+            _load(entry, settings, service)
+        config = _configure(service, settings)
         with _bound(settings.host, settings.port) as listener:
-            app = create_app(models, max_body_bytes=settings.max_body_bytes)
-            config = uvicorn.Config(
-                app,
-                lifespan="off",
-                log_level="warning",
-                access_log=False,
-                timeout_graceful_shutdown=settings.grace_s,
-            )
-            server = _Server(config, lambda: on_ready(_url(listener)))
+            server = _Server(config, service.traffic, settings.grace_s, lambda: on_ready(_url(listener, settings.tls)))
             with _stopped_by_signals(server):
                 server.run(sockets=[listener])
     finally:
-        for model in models.values():
-            model.batcher.close()
+        service.close()
+
+
+def _configure(service: Service, settings: ServeSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        service.app(),
+        http=bounded(settings.body_timeout_s),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        ssl_certfile=settings.tls.cert if settings.tls else None,
+        ssl_keyfile=settings.tls.key if settings.tls else None,
+    )
 
 
 class _Server(uvicorn.Server):
-    """Says when it accepts connections."""
+    """Says when it accepts connections; told to stop, it goes on to answer them until the work at hand is done."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, traffic: Traffic, grace_s: float, on_started: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._traffic = traffic
+        self._grace_s = grace_s
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -80,12 +90,34 @@ class _Server(uvicorn.Server):
         if self.started:
             self._on_started()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._traffic.draining = True
+        super().handle_exit(sig, frame)
 
-def _load(entry: ModelEntry, settings: ServeSettings) -> ServedModel:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's own shutdown begins with hanging up on those who ask whether we are ready."""
+        deadline = time.monotonic() + self._grace_s
+        while self._traffic.running and not self.force_exit and time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_S)
+        self.config.timeout_graceful_shutdown = max(1, round(deadline - time.monotonic()))
+        await super().shutdown(sockets)
+
+
+def _check(tls: Tls) -> None:
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(tls.cert, tls.key)
+    except OSError as error:  # ssl.SSLError is one
+        files = f"{tls.cert} and {tls.key}" if tls.key else str(tls.cert)
+        reason = getattr(error, "reason", None) or error.strerror
+        raise InputError(f"{files} cannot be used for TLS ({reason}). Check --tls-cert and --tls-key.") from error
+
+
+def _load(entry: ModelEntry, settings: ServeSettings, service: Service) -> None:
+    golden = read_golden(entry.folder)
     engine = OpenVINOEngine.load(entry, settings.engine)
     warm_up(engine)
-    batcher = Batcher(engine, max_batch_tokens=settings.max_batch_tokens, max_queued_tokens=settings.max_queued_tokens)
-    return ServedModel(entry.name, engine, batcher)
+    [tokens] = admission.admit_texts(engine, golden.texts[:1], truncate=True).tokens
+    service.add(entry.name, engine, GoldenText(tokens, golden.exported[0]), created=int(entry.folder.stat().st_mtime))
 
 
 def warm_up(engine: Engine) -> None:
@@ -116,9 +148,10 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, tls: Tls | None) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 @contextlib.contextmanager

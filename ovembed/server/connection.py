@@ -1,0 +1,72 @@
+"""Connections that their clients do not use are closed: they hold memory and a file descriptor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """Closed when the head of a request does not arrive, or nothing of a reply is read, within `patience_s`.
+
+    For the time after the head see limits.TimeLimits; between requests uvicorn's keep-alive limit counts.
+    """
+
+    patience_s = 20.0
+    _head_timer: asyncio.TimerHandle | None = None
+    _reader_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        _cancel(self._head_timer)
+        _cancel(self._reader_timer)
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        _cancel(self._head_timer)
+        self._head_timer = None
+        super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reader(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        _cancel(self._reader_timer)
+        super().resume_writing()
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.patience_s, self.transport.close)
+
+    def _await_reader(self, unread: int) -> None:
+        self._reader_timer = self.loop.call_later(self.patience_s, self._check_reader, unread)
+
+    def _check_reader(self, unread: int) -> None:
+        """A slow reader is not one that has stopped."""
+        left = self.transport.get_write_buffer_size()
+        if left < unread:
+            self._await_reader(left)
+        else:
+            self.transport.abort()
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
+
+
+def bounded(patience_s: float) -> type[asyncio.Protocol]:
+    """The class of connections with this patience, as uvicorn wants it."""
+    return type("BoundedConnection", (BoundedConnection,), {"patience_s": patience_s})

@@ -1,0 +1,24 @@
+"""The protocols that this server speaks, one module each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    from ovembed.server.exchange import Served
+
+
+class Dialect(Protocol):
+    """A module that answers on paths of its own, in the words that its clients expect."""
+
+    def owns(self, path: str, /) -> bool:
+        """Whether what goes wrong at this path is told in this dialect."""
+
+    def routes(self, served: Served, /) -> list[Route]: ...
+
+    def render(self, request: Request, error: Exception, /) -> Response:
+        """Any error: one of ours, starlette's HTTPException where there is no such route, or a bug."""

@@ -1,0 +1,355 @@
+"""OpenVINO Model Server's REST dialect, as version 2026.3 speaks it: /v3, /v2 (KServe) and /v1/config.
+
+Statuses and texts: src/http_rest_api_handler.cpp, src/http_server.cpp, src/status.cpp, src/embeddings and
+src/tokenize of https://github.com/openvinotoolkit/model_server. An error is `{"error": text}`.
+
+More is taken than OVMS takes: the only model need not be named, JSON is read whatever the content type says, and
+`dimensions`, `truncate` and prompts count, as under /v1. A reply names its model. What OVMS has no words for is told
+in ours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ovembed import __version__, wire
+from ovembed.errors import (
+    InputError,
+    OvembedError,
+    Overloaded,
+    RequestError,
+    RequestTooLarge,
+    ShuttingDown,
+    TextTooLong,
+)
+from ovembed.server.exchange import COME_BACK, cut_warning, describe, embed, json_response, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from ovembed.protocols import Embeddings, Tokens
+    from ovembed.server.exchange import Served
+    from ovembed.server.models import ServedModel
+    from ovembed.wire import EmbeddingsRequest, Inputs
+
+
+class _Fault(NamedTuple):
+    status: int
+    text: str
+
+
+_INVALID_URL = _Fault(400, "Invalid request URL")
+_ESCAPING_PATH = _Fault(400, "The provided base path is invalid or doesn't exists")
+_UNSUPPORTED_METHOD = _Fault(406, "Unsupported method")
+
+_UNKNOWN_GRAPH = _Fault(404, "Mediapipe graph definition with requested name is not found")
+_NO_NAME = _Fault(500, "Failed to deduce model name from all possible ways")
+_NOT_JSON = _Fault(412, "The file is not valid json - Cannot parse JSON body")
+_NOT_AN_OBJECT = _Fault(412, "The file is not valid json - JSON body must be an object")
+_TOO_DEEP = _Fault(412, "The file is not valid json - JSON body exceeds maximum nesting depth")
+_MODEL_MISSING = _Fault(412, "The file is not valid json - model field is missing in JSON body")
+_MODEL_NOT_A_STRING = _Fault(412, "The file is not valid json - model field is not a string")
+
+_UNKNOWN_LISTED = _Fault(500, "Model not found")  # GET /v3/models/...
+_UNKNOWN_MODEL = _Fault(404, "Model with requested name is not found")  # GET /v2/models/...
+_UNKNOWN_VERSION = _Fault(404, "Model with requested version is not found")
+
+# Texts that the graph itself refuses with. Clients match the end; what stands before it is the same for all of them.
+_REJECTED = (
+    "Mediapipe execution failed. MP status - INVALID_ARGUMENT: CalculatorGraph::Run() failed: \n"
+    'Calculator::Process() for node "EmbeddingsExecutor" failed: '
+)
+
+# What no OVMS text exists for.
+_STATUSES: Mapping[type[Exception], int] = {
+    OvembedError: 500,
+    InputError: 400,
+    RequestTooLarge: 413,
+    Overloaded: 429,
+    ShuttingDown: 503,
+}
+
+_CONFIG_PATHS = ("/v1/config", "/v1/config/reload")
+
+
+class _Refusal(HTTPException):
+    """One of OVMS's own answers."""
+
+    def __init__(self, fault: _Fault) -> None:
+        super().__init__(fault.status, fault.text)
+
+
+def _rejected(message: str) -> _Refusal:
+    return _Refusal(_Fault(400, _REJECTED + message))
+
+
+def owns(path: str) -> bool:
+    return path in ("/v2", "/v3", *_CONFIG_PATHS) or path.startswith(("/v2/", "/v3/"))
+
+
+def routes(served: Served) -> list[Route]:
+    handlers = _Handlers(served)
+    return [
+        Route("/v3/models", handlers.models),
+        Route("/v3/v1/models", handlers.models),
+        Route("/v3/models/{name:path}", handlers.model),
+        Route("/v3/{rest:path}", handlers.execute, methods=["POST"]),
+        Route("/v2", handlers.server),
+        Route("/v2/health/live", handlers.alive),
+        Route("/v2/health/ready", handlers.alive),
+        Route("/v2/models/{name:path}/versions/{version}/ready", handlers.ready),
+        Route("/v2/models/{name:path}/ready", handlers.ready),
+        Route("/v2/models/{name:path}/versions/{version}", handlers.metadata),
+        Route("/v2/models/{name:path}", handlers.metadata),
+        Route("/v1/config", handlers.statuses),
+        Route("/v1/config/reload", handlers.reload, methods=["POST"]),
+    ]
+
+
+def render(request: Request, error: Exception) -> Response:
+    match error:
+        case _Refusal():
+            return _error(error.status_code, error.detail)
+        case HTTPException():  # of the router: no such route, or not with this method
+            return _error(*_no_route(request))
+        case OvembedError():
+            status = nearest(_STATUSES, error)
+            text = _REJECTED + str(error) if status == 400 else str(error)
+            return _error(status, text, COME_BACK if status == 429 else None)
+        case _:
+            return _error(500, "Internal error. This is a bug; see the server's log.")
+
+
+def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    return json_response({"error": text}, status, headers)
+
+
+def _no_route(request: Request) -> _Fault:
+    path = request.scope["path"]
+    if request.method not in ("GET", "HEAD", "POST") or path in _CONFIG_PATHS:
+        return _UNSUPPORTED_METHOD
+    return _ESCAPING_PATH if ".." in path.split("/") else _INVALID_URL
+
+
+class _Handlers:
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    async def execute(self, request: Request) -> Response:
+        """POST /v3/<anything>: the body names the model, and only a path that ends in `tokenize` counts."""
+        path = request.path_params["rest"]
+        if ".." in path.split("/"):
+            raise _Refusal(_ESCAPING_PATH)
+        fields = self._parse(request, await self._served.read_body(request))
+        model = self._graph(fields)
+        if path.endswith("tokenize"):
+            request.state.model = model.name
+            return json_response({"tokens": await _tokenize(model, fields)})
+        wanted = _parse_embeddings(fields)
+        result = await _embed(request, model, wanted)
+        body = wire.render_response(result, wanted.encoding_format)
+        return json_response(body, headers=cut_warning(wanted, model))
+
+    async def models(self, _request: Request) -> Response:
+        data = [describe(model, owner="OVMS") for model in self._served.models.values()]
+        return json_response({"data": data, "object": "list"})
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if not name:
+            raise _Refusal(_INVALID_URL)
+        if name not in self._served.models:
+            raise _Refusal(_UNKNOWN_LISTED)
+        return json_response(describe(self._served.models[name], owner="OVMS"))
+
+    async def server(self, _request: Request) -> Response:
+        return json_response({"name": "ovembed", "version": __version__})
+
+    async def alive(self, _request: Request) -> Response:
+        """Nothing listens before the models are loaded and warm, so an answer says that they are."""
+        return Response(media_type="application/json")
+
+    async def ready(self, request: Request) -> Response:
+        self._version(request)
+        return Response(media_type="application/json")
+
+    async def metadata(self, request: Request) -> Response:
+        """What OVMS says of a graph: its streams have neither type nor shape."""
+        stream = {"datatype": "INVALID", "shape": []}
+        return json_response(
+            {
+                "name": self._version(request).name,
+                "versions": ["1"],
+                "platform": "OpenVINO",
+                "inputs": [{"name": "input"} | stream],
+                "outputs": [{"name": "output"} | stream],
+            }
+        )
+
+    async def statuses(self, _request: Request) -> Response:
+        """Of all models; none is here that is not loaded."""
+        available = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": "OK"}}
+        return json_response({name: {"model_version_status": [available]} for name in self._served.models})
+
+    async def reload(self, request: Request) -> Response:
+        """OVMS's 200: no reload was needed. The models are those of the start, whatever the repository holds now."""
+        return await self.statuses(request)
+
+    def _version(self, request: Request) -> ServedModel:
+        name = request.path_params["name"]
+        if name not in self._served.models:
+            raise _Refusal(_UNKNOWN_MODEL)
+        if request.path_params.get("version", "1") != "1":
+            raise _Refusal(_UNKNOWN_VERSION)
+        return self._served.models[name]
+
+    def _parse(self, request: Request, body: bytes) -> dict[str, Any]:
+        try:
+            fields = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise self._no_json(request, error) from error
+        if not isinstance(fields, dict):
+            raise _Refusal(_NOT_AN_OBJECT)
+        return fields
+
+    def _no_json(self, request: Request, error: orjson.JSONDecodeError) -> _Refusal:
+        """A body that does not claim to be JSON is meant for the model that the path names, which takes no other."""
+        if "application/json" in request.headers.get("content-type", ""):
+            return _Refusal(_TOO_DEEP if "limit" in error.msg else _NOT_JSON)
+        name = request.path_params["rest"]
+        if not name:
+            return _Refusal(_NO_NAME)
+        if name not in self._served.models:
+            return _Refusal(_UNKNOWN_GRAPH)
+        return _rejected("Non-json request received in embeddings calculator")
+
+    def _graph(self, fields: dict[str, Any]) -> ServedModel:
+        name = fields.get("model")
+        if name is not None and not isinstance(name, str):
+            raise _Refusal(_MODEL_NOT_A_STRING)
+        if name and name not in self._served.models:
+            raise _Refusal(_UNKNOWN_GRAPH)
+        if not name and len(self._served.models) > 1:
+            raise _Refusal(_MODEL_MISSING)
+        return self._served.choose(name or None)
+
+
+def _parse_embeddings(fields: dict[str, Any]) -> EmbeddingsRequest:
+    inputs = _parse_inputs(
+        fields, "input", otherwise="input must be either array of strings or array of array of integers"
+    )
+    encoding_format = fields.get("encoding_format")
+    if encoding_format is not None and not isinstance(encoding_format, str):
+        raise _rejected("encoding_format should be string")
+    if encoding_format not in (None, "float", "base64"):
+        raise _rejected("encoding_format should either base64 or float")
+    return wire.build_request(fields, inputs)
+
+
+def _parse_inputs(fields: dict[str, Any], name: str, *, otherwise: str) -> Inputs:
+    """wire's inputs, refused in OVMS's words; `otherwise` is what it says to lists of lists of strings."""
+    try:
+        inputs = wire.parse_inputs(fields, name)
+    except RequestError as error:
+        raise _rejected(_problem_of_inputs(fields, name) or otherwise) from error
+    if inputs.token_lists is not None and [] in inputs.token_lists:
+        raise _rejected(f"inner arrays in {name} should not be empty")
+    return inputs
+
+
+def _problem_of_inputs(fields: dict[str, Any], name: str) -> str | None:
+    """OVMS's words for what is wrong; None for an array of arrays of strings."""
+    if name not in fields:
+        return f"{name} field is required"
+    if not isinstance(fields[name], list):
+        return f"{name} should be string, array of strings or array of integers"
+    if not fields[name]:
+        return f"{name} array should not be empty"
+    shapes = [_shape(item) for item in fields[name]]
+    bad = next((shape for shape in shapes if shape != shapes[0] or shape in _BAD_SHAPES), None)
+    return None if bad is None else _BAD_SHAPES.get(bad, "{} must be homogeneous").format(name)
+
+
+_BAD_SHAPES = {
+    "empty": "inner arrays in {} should not be empty",
+    "other": "every element in {} array should be either string or int",
+    "mixed": "{} must be homogeneous",
+}
+
+
+def _shape(item: object) -> str:
+    """Of an element of an array: string, int, array of string, array of int, empty, mixed, other."""
+    if not isinstance(item, list):
+        return {str: "string", int: "int"}.get(type(item), "other")
+    if not item:
+        return "empty"
+    first = _shape(item[0]) if not isinstance(item[0], list) else "other"
+    if first == "other":
+        return "other"
+    return f"array of {first}" if {type(inner) for inner in item} == {type(item[0])} else "mixed"
+
+
+async def _embed(request: Request, model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
+    try:
+        return await embed(request, model, wanted)
+    except TextTooLong as error:
+        longest = max(await model.lengths(wanted))
+        limit = model.engine.spec.max_tokens
+        raise _rejected(f"Input length {longest} longer than allowed {limit}") from error
+
+
+async def _tokenize(model: ServedModel, fields: dict[str, Any]) -> list[Tokens] | Tokens:
+    """The tokens of one text, or a list of them for several."""
+    only_texts = "Input should be string or array of strings"
+    texts = _parse_inputs(fields, "text", otherwise=only_texts).texts
+    if texts is None:
+        raise _rejected(only_texts)
+    shaping = _parse_shaping(fields)
+    token_lists = await model.tokenize(texts)
+    if shaping != _Shaping():
+        opening, closing = await model.special_tokens()
+        token_lists = [shaping.apply(tokens, opening, closing) for tokens in token_lists]
+    return token_lists if len(token_lists) > 1 else token_lists[0]
+
+
+class _Shaping(NamedTuple):
+    """What /v3/tokenize may be asked to do with the tokens of each text."""
+
+    max_length: int | None = None
+    add_special_tokens: bool = True
+
+    def apply(self, tokens: Tokens, opening: Tokens, closing: Tokens) -> Tokens:
+        """Cut to `max_length`, from the end of the text itself, with or without the special tokens around it."""
+        content = tokens[len(opening) : len(tokens) - len(closing)]
+        if not self.add_special_tokens:
+            return content[: self.max_length]
+        if self.max_length is None:
+            return tokens
+        room = max(0, self.max_length - len(opening) - len(closing))
+        return [*opening, *content[:room], *closing][: self.max_length]
+
+
+def _parse_shaping(fields: dict[str, Any]) -> _Shaping:
+    max_length = fields.get("max_length")
+    if "max_length" in fields and (type(max_length) is not int or max_length < 0):
+        raise _rejected("max_length should be unsigned integer")
+    if max_length == 0:
+        raise _rejected("max_length should be greater than 0")
+    for name in ("pad_to_max_length", "add_special_tokens"):
+        if not isinstance(fields.get(name, False), bool):
+            raise _rejected(f"{name} should be boolean")
+    if fields.get("pad_to_max_length"):
+        raise _rejected("pad_to_max_length is not available here; pad the tokens of the reply")
+    side = fields.get("padding_side", "right")
+    if not isinstance(side, str):
+        raise _rejected("padding_side should be string, either left or right")
+    if side not in ("left", "right"):
+        raise _rejected("padding_side should be either left or right")
+    return _Shaping(max_length, fields.get("add_special_tokens", True))

@@ -1,0 +1,178 @@
+"""The dialect of Hugging Face's Text Embeddings Inference: /embed, /info and /health.
+
+Format: router/src/http of https://github.com/huggingface/text-embeddings-inference. It is what
+`huggingface_hub.InferenceClient.feature_extraction` speaks, and Haystack and LangChain through it. As in TEI, POST and
+GET of / are /embed and /health: clients are given the server's address alone.
+
+TEI serves one model. Here a request may choose among several by `model`, in its body or as `?model=` of the URL. The
+list that answers has room for nothing else, so headers tell what was cut.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from ovembed import __version__, vectors, wire
+from ovembed.errors import (
+    EngineError,
+    InputError,
+    ModelNotFound,
+    OvembedError,
+    Overloaded,
+    RequestError,
+    ShuttingDown,
+    TextError,
+)
+from ovembed.server.exchange import (
+    COME_BACK,
+    WARNING_HEADER,
+    cut_warning,
+    embed,
+    json_response,
+    nearest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from ovembed.protocols import Embeddings
+    from ovembed.server.exchange import Served
+    from ovembed.server.models import ServedModel
+    from ovembed.wire import EmbeddingsRequest
+
+
+class _Problem(NamedTuple):
+    status: int
+    kind: str
+
+
+class _EmptyInput(RequestError):
+    """TEI has a status of its own for it."""
+
+    def __init__(self) -> None:
+        super().__init__("`inputs` cannot be empty", param="inputs")
+
+
+_PROBLEMS: Mapping[type[Exception], _Problem] = {
+    OvembedError: _Problem(500, "Backend"),
+    EngineError: _Problem(424, "Backend"),
+    Overloaded: _Problem(429, "Overloaded"),
+    ShuttingDown: _Problem(503, "Overloaded"),
+    ModelNotFound: _Problem(404, "Validation"),
+    InputError: _Problem(413, "Validation"),
+    TextError: _Problem(413, "Validation"),
+    RequestError: _Problem(422, "Validation"),
+    _EmptyInput: _Problem(400, "Empty"),
+}
+
+_PATHS = ("/", "/embed", "/info", "/health")
+
+
+def owns(path: str) -> bool:
+    return path in _PATHS
+
+
+def routes(served: Served) -> list[Route]:
+    handlers = _Handlers(served)
+    return [
+        Route("/", handlers.embed, methods=["POST"]),
+        Route("/embed", handlers.embed, methods=["POST"]),
+        Route("/info", handlers.info),
+        Route("/", handlers.health),
+        Route("/health", handlers.health),
+    ]
+
+
+def render(request: Request, error: Exception) -> Response:
+    match error:
+        case OvembedError():
+            problem = nearest(_PROBLEMS, error)
+            return _error(problem, str(error), COME_BACK if problem.status == 429 else None)
+        case HTTPException():  # not with this method
+            message = f"{error.detail}: {request.method} {request.url.path}"
+            return _error(_Problem(error.status_code, "Validation"), message, error.headers)
+        case _:
+            return _error(_Problem(500, "Backend"), "Internal error. This is a bug; see the server's log.")
+
+
+def _error(problem: _Problem, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return json_response({"error": message, "error_type": problem.kind}, problem.status, headers)
+
+
+class _Handlers:
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    async def embed(self, request: Request) -> Response:
+        fields = wire.parse_object(await self._served.read_body(request))
+        wanted = _parse(fields)
+        normalize = _parse_bool(fields, "normalize", default=True)
+        model = self._served.choose(wanted.model or request.query_params.get("model"))
+        result = await embed(request, model, wanted)
+        as_is = model.engine.spec.normalize or not normalize
+        rows = result.vectors if as_is else vectors.normalize(result.vectors)
+        return json_response(list(rows), headers=_headers(result, wanted, model, normalize=normalize))
+
+    async def info(self, request: Request) -> Response:
+        """A limit that this server does not have is null."""
+        model = self._served.choose(request.query_params.get("model"))
+        spec = model.engine.spec
+        return json_response(
+            {
+                "model_id": model.name,
+                "model_sha": spec.revision,
+                "model_dtype": spec.precision,
+                "model_type": {"embedding": {"pooling": spec.pooling}},
+                "max_concurrent_requests": None,
+                "max_input_length": spec.max_tokens,
+                "max_batch_tokens": None,
+                "max_batch_requests": None,
+                "max_client_batch_size": None,
+                "auto_truncate": False,
+                "tokenization_workers": None,
+                "version": __version__,
+                "sha": None,
+                "docker_label": None,
+                "fingerprint": spec.fingerprint,
+                "dimensions": spec.dimensions,
+            }
+        )
+
+    async def health(self, _request: Request) -> Response:
+        return json_response({"status": "ok", "models": list(self._served.models)})
+
+
+def _parse(fields: dict[str, Any]) -> EmbeddingsRequest:
+    inputs = fields.get("inputs")
+    if inputs in ("", []) or (isinstance(inputs, list) and ("" in inputs or [] in inputs)):
+        raise _EmptyInput
+    direction = fields.get("truncation_direction")
+    if direction not in (None, "right", "Right"):
+        raise RequestError("'truncation_direction' can only be 'right'.", param="truncation_direction")
+    return wire.build_request({**fields, "encoding_format": "float"}, wire.parse_inputs(fields, "inputs"))
+
+
+def _parse_bool(fields: dict[str, Any], name: str, *, default: bool) -> bool:
+    value = fields.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise RequestError(f"'{name}' must be true or false.", param=name)
+    return value
+
+
+def _headers(result: Embeddings, wanted: EmbeddingsRequest, model: ServedModel, *, normalize: bool) -> dict[str, str]:
+    spec = model.engine.spec
+    warnings = [*cut_warning(wanted, model).values()]
+    if result.truncated:
+        warnings.append(f"{len(result.truncated)} of {len(result.vectors)} inputs cut to {spec.max_tokens} tokens")
+    if not normalize and spec.normalize:
+        warnings.append("the model's vectors are of unit length also without normalize")
+    headers = {"x-compute-tokens": str(result.total_tokens), "X-Ovembed-Fingerprint": spec.fingerprint}
+    return headers | ({WARNING_HEADER: "; ".join(warnings)} if warnings else {})

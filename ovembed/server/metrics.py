@@ -1,0 +1,146 @@
+"""What the server tells Prometheus. Every label value comes from a closed set: routes, served models, status codes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.requests import Request
+
+    from ovembed.server.batcher import BatchReport, QueueState
+    from ovembed.spec import ModelSpec
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_TOKENS = (16, 64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+
+# Why a request that asked for work got none, by the status that told it so.
+_REFUSALS = {
+    401: "no_key",
+    408: "slow_body",
+    413: "too_large",
+    429: "queue_full",
+    503: "shutting_down",
+    504: "time_limit",
+}
+
+# When each series began: nothing here needs it, and it would double the page.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """All metrics of one server, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._requests = self._counter("requests", "Requests answered.", "route", "model", "status")
+        self._request_seconds = self._histogram(
+            "request_seconds", "Time from a request's head to the end of its reply.", _SECONDS, "route"
+        )
+        self._running = Gauge("ovembed_running_requests", "Requests at work now.", registry=self._registry)
+        self._refused = self._counter("refused_requests", "Requests for work that got none.", "reason")
+        for reason in _REFUSALS.values():
+            self._refused.labels(reason)
+        self._model_info = self._gauge("model_info", "1; what the model is stands in the labels.", *_INFO_LABELS)
+        self._healthy = self._gauge("model_healthy", "0 from a failed batch until the golden text embeds right.")
+        self._queue_texts = self._gauge("queue_texts", "Texts that wait.")
+        self._queue_tokens = self._gauge("queue_tokens", "Tokens that wait.")
+        self._queue_oldest = self._gauge("queue_oldest_seconds", "How long the text that is next in turn has waited.")
+        self.texts = self._counter("texts", "Texts embedded.", "model")
+        self.tokens = self._counter("tokens", "Tokens computed, without padding.", "model")
+        self.padding = self._counter("padding_tokens", "Tokens computed only to make texts equally long.", "model")
+        self.truncated = self._counter("truncated_texts", "Texts cut to the model's length.", "model")
+        self.dropped = self._counter("dropped_texts", "Texts not run because nobody waited for them.", "model")
+        self.failed_batches = self._counter("failed_batches", "Batches that the engine could not run.", "model")
+        self.batch_texts = self._histogram("batch_texts", "Texts of a batch.", _TEXTS, "model")
+        self.batch_tokens = self._histogram("batch_tokens", "Tokens of a batch, with padding.", _TOKENS, "model")
+        self.tokenize_seconds = self._histogram("tokenize_seconds", "Tokenizing a request.", _SECONDS, "model")
+        self.queue_seconds = self._histogram("queue_seconds", "A text's wait for its batch.", _SECONDS, "model")
+        self.inference_seconds = self._histogram("inference_seconds", "Running a batch.", _SECONDS, "model")
+
+    def add_model(self, name: str, spec: ModelSpec) -> ModelMetrics:
+        """Describe a model; what happens to it is told to the result."""
+        values = (name, spec.fingerprint, spec.source, spec.precision, spec.pooling, spec.dimensions, spec.max_tokens)
+        self._model_info.labels(*values).set(1)
+        return ModelMetrics(self, name)
+
+    def watch(self, name: str, *, queue: Callable[[], QueueState], healthy: Callable[[], bool]) -> None:
+        """Ask for these whenever the metrics are read."""
+        self._queue_texts.labels(name).set_function(lambda: queue().texts)
+        self._queue_tokens.labels(name).set_function(lambda: queue().tokens)
+        self._queue_oldest.labels(name).set_function(lambda: queue().oldest_s)
+        self._healthy.labels(name).set_function(healthy)
+
+    def request_began(self) -> None:
+        self._running.inc()
+
+    def request_ended(self, *, route: str, model: str, status: int, took_s: float, asked_for_work: bool) -> None:
+        """`route` is a pattern of the application's, or empty; `model` a served one, or empty."""
+        self._running.dec()
+        self._requests.labels(route, model, status).inc()
+        self._request_seconds.labels(route).observe(took_s)
+        if asked_for_work and status in _REFUSALS:
+            self._refused.labels(_REFUSALS[status]).inc()
+
+    async def page(self, request: Request) -> Response:
+        """The route for Prometheus: its text format, or OpenMetrics where that is asked for."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(self._registry), media_type=content_type)
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(f"ovembed_{name}", about, labels, registry=self._registry)
+
+    def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
+        return Gauge(f"ovembed_{name}", about, labels or ("model",), registry=self._registry)
+
+    def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"ovembed_{name}", about, labels, buckets=buckets, registry=self._registry)
+
+
+_INFO_LABELS = ("model", "fingerprint", "source", "precision", "pooling", "dimensions", "max_tokens")
+
+
+class ModelMetrics:
+    """One model's part of the metrics. A BatchObserver."""
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self._texts = metrics.texts.labels(name)
+        self._tokens = metrics.tokens.labels(name)
+        self._padding = metrics.padding.labels(name)
+        self._truncated = metrics.truncated.labels(name)
+        self._dropped = metrics.dropped.labels(name)
+        self._failed_batches = metrics.failed_batches.labels(name)
+        self._batch_texts = metrics.batch_texts.labels(name)
+        self._batch_tokens = metrics.batch_tokens.labels(name)
+        self._tokenize_seconds = metrics.tokenize_seconds.labels(name)
+        self._queue_seconds = metrics.queue_seconds.labels(name)
+        self._inference_seconds = metrics.inference_seconds.labels(name)
+
+    def admitted(self, *, truncated: int, took_s: float) -> None:
+        """The texts of a request were tokenized and so many of them cut."""
+        self._tokenize_seconds.observe(took_s)
+        self._truncated.inc(truncated)
+
+    def batch_ended(self, batch: BatchReport) -> None:
+        for waited_s in batch.waited_s:
+            self._queue_seconds.observe(waited_s)
+        self._inference_seconds.observe(batch.inference_s)
+        if batch.error is not None:
+            self._failed_batches.inc()
+            return
+        self._texts.inc(len(batch.lengths))
+        self._tokens.inc(batch.tokens)
+        self._padding.inc(batch.padding)
+        self._batch_texts.observe(len(batch.lengths))
+        self._batch_tokens.observe(batch.tokens + batch.padding)
+
+    def texts_dropped(self, count: int) -> None:
+        self._dropped.inc(count)

@@ -1,0 +1,45 @@
+"""How a server is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ovembed.batches import DEFAULT_BATCH_TOKENS
+from ovembed.engine import EngineSettings
+from ovembed.server.app import DEFAULT_BODY_BYTES
+from ovembed.server.batcher import DEFAULT_QUEUED_TOKENS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files; `key` None when the certificate's file holds the key as well."""
+
+    cert: Path
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """`port` 0 takes a free one.
+
+    grace_s: how long requests may go on after the server is told to stop.
+    timeout_s: how long a request may take in all; body_timeout_s: how long its client may send, or read, nothing.
+    api_key_file: None lets everybody in. cors_origins: web pages of these may ask; "*" is all.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8090
+    max_batch_tokens: int = DEFAULT_BATCH_TOKENS
+    max_queued_tokens: int = DEFAULT_QUEUED_TOKENS
+    max_body_bytes: int = DEFAULT_BODY_BYTES
+    grace_s: float = 30
+    timeout_s: float = 300
+    body_timeout_s: float = 20
+    api_key_file: Path | None = None
+    tls: Tls | None = None
+    cors_origins: tuple[str, ...] = ()
+    engine: EngineSettings = field(default_factory=EngineSettings)

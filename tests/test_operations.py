@@ -1,0 +1,301 @@
+"""Keys, TLS, time limits, draining, logs and metrics of the server as a process of its own, over real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+import openai
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families  # noqa: TID253
+
+from tests.test_serve_process import PATIENCE_S, Server, address, post, run_and_fail, served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ovembed.repository import ModelRepository
+
+BODY = json.dumps({"input": "a"}).encode()
+
+
+@contextlib.contextmanager
+def tiny(repository: ModelRepository, folder: Path, *arguments: str) -> Iterator[Server]:
+    with served(repository, folder, "--model", "tiny", *arguments) as server:
+        yield server
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(address(server.url), timeout=PATIENCE_S)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "keys"
+    path.write_text("key-of-alice\nkey-of-bob  # leaves in May\n")
+    return path
+
+
+def test_openai_s_client_needs_one_of_the_keys_and_health_does_not(
+    repository: ModelRepository, tmp_path: Path, key_file: Path
+) -> None:
+    with tiny(repository, tmp_path, "--api-key-file", str(key_file)) as server:
+
+        def embed(key: str) -> list[float]:
+            with openai.OpenAI(
+                base_url=f"{server.url}/v1", api_key=key, http_client=httpx.Client(trust_env=False)
+            ) as client:
+                return client.embeddings.create(model="tiny", input="a").data[0].embedding
+
+        assert embed("key-of-alice") == embed("key-of-bob")
+        with pytest.raises(openai.AuthenticationError, match="valid key"):
+            embed("key-of-mallory")
+        key_file.write_text("key-of-alice\n")
+        embed("key-of-alice")
+        with pytest.raises(openai.AuthenticationError):
+            embed("key-of-bob")
+        with httpx.Client(trust_env=False, base_url=server.url) as client:
+            for path in ("/health", "/metrics", "/v1/models"):
+                assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_logs_tell_every_request_but_no_text_and_no_key(
+    repository: ModelRepository, tmp_path: Path, key_file: Path, log_format: str
+) -> None:
+    arguments = ("--api-key-file", str(key_file), "--access-log", "--log-format", log_format, "--quiet")
+    with tiny(repository, tmp_path, *arguments) as server:
+        with httpx.Client(trust_env=False, base_url=server.url) as client:
+            for key in ("key-of-alice", "wrong-key"):
+                headers = {"Authorization": f"Bearer {key}", "X-Request-ID": f"id-{len(key)}"}
+                client.post("/v1/embeddings?api_key=key-in-query", json={"input": "my private words"}, headers=headers)
+        key_file.write_text("")
+        with httpx.Client(trust_env=False, base_url=server.url) as client:
+            client.post("/v1/embeddings", headers={"Authorization": "Bearer key-of-bob"}, content=b"private {")
+        code, talk = server.stop()
+    assert code == 0
+    for secret in ("key-of", "wrong-key", "key-in-query", "private"):
+        assert secret not in talk
+    lines = talk.splitlines()
+    if log_format == "json":
+        entries = [json.loads(line) for line in lines]
+        requests = [entry for entry in entries if entry["logger"] == "ovembed.access"]
+        assert [(entry["status"], entry["request_id"]) for entry in requests[:2]] == [(200, "id-12"), (401, "id-9")]
+        assert {entry["path"] for entry in requests} == {"/v1/embeddings"}
+        [warning] = [entry for entry in entries if entry["level"] == "WARNING"]
+        assert "holds no key" in warning["message"]
+    else:
+        assert "method=POST path=/v1/embeddings status=200" in lines[0]
+        assert "request_id=id-12" in lines[0]
+        assert "status=401" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--api-key-file", "{folder}/none"), "none cannot be read"),
+        (("--api-key-file", "{folder}/empty"), "empty holds no key"),
+        (("--tls-key", "{folder}/empty"), "--tls-cert"),
+        (("--tls-cert", "{folder}/empty"), "cannot be used for TLS"),
+        (("--tls-cert", "{folder}/none"), "cannot be used for TLS (No such file or directory)"),
+    ],
+)
+def test_files_that_cannot_be_used_are_told_before_models_are_loaded(
+    repository: ModelRepository, tmp_path: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    (tmp_path / "empty").touch()
+    filled = [argument.format(folder=tmp_path) for argument in arguments]
+    assert expected in run_and_fail(repository, "--model", "tiny", "--port", "0", *filled)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not here")
+@pytest.mark.parametrize("in_one_file", [True, False])
+def test_tls(repository: ModelRepository, tmp_path: Path, in_one_file: bool) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(cert)),
+        ],
+        capture_output=True,
+        check=True,
+    )
+    arguments = ["--tls-cert", str(cert), "--tls-key", str(key)]
+    if in_one_file:
+        both = tmp_path / "both.pem"
+        both.write_bytes(cert.read_bytes() + key.read_bytes())
+        arguments = ["--tls-cert", str(both)]
+    trust = ssl.create_default_context(cafile=str(cert))
+    with tiny(repository, tmp_path, *arguments) as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        with httpx.Client(trust_env=False, verify=trust, base_url=server.url) as client:
+            assert client.post("/v1/embeddings", json={"input": "a"}).status_code == 200
+        with connect(server) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert not connection.recv(1000).startswith(b"HTTP/1.1 200")
+        assert server.stop()[0] == 0
+
+
+def status_until(server: Server, path: str, wanted: int) -> httpx.Response:
+    """Ask anew, each time on a connection of its own, until the answer is that one."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        response = httpx.get(server.url + path, trust_env=False)
+        if response.status_code == wanted:
+            return response
+    raise AssertionError(f"{path} never answered {wanted}")
+
+
+def test_told_to_stop_it_says_so_and_finishes_what_it_has(repository: ModelRepository, tmp_path: Path) -> None:
+    with tiny(repository, tmp_path) as server:
+        with connect(server) as connection:
+            connection.sendall(post(BODY) + BODY[:5])
+            status_until(server, "/health", 200)
+            server.process.send_signal(signal.SIGTERM)
+            status_until(server, "/v2/health/ready", 503)
+            assert httpx.get(f"{server.url}/v2/health/live", trust_env=False).status_code == 200
+            assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 503
+            refused = httpx.post(f"{server.url}/v1/embeddings", json={"input": "b"}, trust_env=False)
+            assert refused.status_code == 503
+            assert refused.json()["error"]["code"] == "shutting_down"
+            assert "Retry-After" in refused.headers
+            connection.sendall(BODY[5:])
+            assert read_all(connection).startswith(b"HTTP/1.1 200")
+        _, talk = server.process.communicate(timeout=PATIENCE_S)
+    assert server.process.returncode == 0
+    assert talk.splitlines()[-1] == "Stopped."
+
+
+def test_after_the_grace_it_ends_whatever_runs(repository: ModelRepository, tmp_path: Path) -> None:
+    with tiny(repository, tmp_path, "--grace", "0.2") as server, connect(server) as connection:
+        connection.sendall(post(BODY) + BODY[:5])
+        status_until(server, "/health", 200)
+        code, talk = server.stop()
+        assert code == 0
+        assert "Traceback" not in talk
+        assert read_all(connection).startswith(b"HTTP/1.1 503")
+
+
+def test_an_idle_server_stops_at_once_though_connections_are_open(repository: ModelRepository, tmp_path: Path) -> None:
+    with tiny(repository, tmp_path, "--grace", "3600") as server, connect(server) as idle, connect(server) as used:
+        used.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert used.recv(10_000).startswith(b"HTTP/1.1 200")
+        assert server.stop()[0] == 0
+        assert idle.recv(1) == b""
+
+
+@pytest.fixture(scope="module")
+def impatient(repository: ModelRepository, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with tiny(repository, tmp_path_factory.mktemp("impatient"), "--body-timeout", "0.3") as server:
+        yield server
+
+
+@pytest.mark.parametrize("sent", [b"", BODY[:5]])
+def test_a_body_that_does_not_come_is_408_and_hung_up(impatient: Server, sent: bytes) -> None:
+    with connect(impatient) as connection:
+        connection.sendall(post(BODY) + sent)
+        reply = read_all(connection)
+    assert reply.startswith(b"HTTP/1.1 408")
+    assert b'"code":"request_timeout"' in reply
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/embed", b"GET /health HTTP/1.1\r\nHost: local"])
+def test_a_connection_without_a_request_is_closed(impatient: Server, sent: bytes) -> None:
+    with connect(impatient) as connection:
+        connection.sendall(sent)
+        assert connection.recv(1) == b""
+
+
+def test_a_client_that_does_not_read_its_reply_is_hung_up_on(impatient: Server) -> None:
+    body = json.dumps({"input": ["a b c"] * 15_000}).encode()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE_S)
+        connection.connect(address(impatient.url))
+        connection.sendall(post(body) + body)
+        port = connection.getsockname()[1]
+        deadline = time.monotonic() + PATIENCE_S
+        while port in ports_of_clients(impatient):
+            assert time.monotonic() < deadline, "the server waits for ever"
+            time.sleep(0.01)
+        head, _, content = read_all(connection).partition(b"\r\n\r\n")
+    [length] = [int(line.split()[1]) for line in head.splitlines() if line.startswith(b"content-length")]
+    assert head.startswith(b"HTTP/1.1 200")
+    assert len(content) < length
+
+
+def ports_of_clients(server: Server) -> set[int]:
+    connections = psutil.Process(server.process.pid).net_connections("tcp")
+    return {each.raddr.port for each in connections if each.raddr}
+
+
+def test_a_request_above_the_time_limit_is_504(repository: ModelRepository, tmp_path: Path) -> None:
+    with tiny(repository, tmp_path, "--timeout", "0.01") as server:
+        response = httpx.post(
+            f"{server.url}/v1/embeddings", json={"input": ["some words"] * 5_000}, trust_env=False, timeout=PATIENCE_S
+        )
+        assert response.status_code == 504
+        assert response.json()["error"]["code"] == "timeout"
+        assert server.stop()[0] == 0
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: \x00\r\n\r\n",
+        b"POST /v1/embeddings HTTP/9\r\n\r\n",
+    ],
+)
+def test_broken_clients_get_400_and_hold_nothing(impatient: Server, sent: bytes) -> None:
+    with connect(impatient) as connection:
+        connection.sendall(sent)
+        assert read_all(connection)[:12] in (b"HTTP/1.1 400", b"")
+    status_until(impatient, "/health", 200)
+
+
+def test_metrics_can_be_read_under_load(repository: ModelRepository, tmp_path: Path) -> None:
+    texts = [f"text {number}" for number in range(20)]
+    statuses: list[int] = []
+
+    def call(server: Server) -> None:
+        with httpx.Client(trust_env=False, base_url=server.url, timeout=PATIENCE_S) as client:
+            statuses.extend(client.post("/v1/embeddings", json={"input": texts}).status_code for _ in range(10))
+
+    with tiny(repository, tmp_path) as server:
+        callers = [threading.Thread(target=call, args=(server,)) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        counts = [texts_embedded(server)]
+        while any(caller.is_alive() for caller in callers):
+            counts.append(texts_embedded(server))
+        for caller in callers:
+            caller.join(PATIENCE_S)
+        counts.append(texts_embedded(server))
+    assert statuses == [200] * 40
+    assert counts == sorted(counts)
+    assert counts[-1] == 40 * len(texts)
+
+
+def texts_embedded(server: Server) -> float:
+    page = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    [count] = [sample.value for sample in samples if sample.name == "ovembed_texts_total"]
+    return count
