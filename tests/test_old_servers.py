@@ -62,7 +62,7 @@ class Server:
 def install(folder: Path, release: str) -> Server:
     venv.create(folder)
     python = folder / "bin" / "python"
-    command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", *PACKAGES[release]]
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--retries", "1", *PACKAGES[release]]
     environment = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
     pip = subprocess.run(command, env=environment, capture_output=True, text=True)
     if pip.returncode != 0:
@@ -129,7 +129,7 @@ class TestClassic:
     ) -> None:
         source = models.save_tiny(tmp_path / "tiny", "xlm-roberta")
         steps: list[str] = []
-        with pytest.raises(ExportError, match=r"OVMS 2025\.0 .*UnigramTokenizer.*: 2025\.1, 2025\.2, .*2026\.3\.$"):
+        with pytest.raises(ExportError, match=r"OVMS 2025\.0 .*UnigramTokenizer\..*: 2025\.1, 2025\.2, .*2026\.3\.$"):
             export_model(ExportRequest(str(source), ovms_version="2025.0"), own, on_step=steps.append)
         assert steps[-1] == "Converting to OpenVINO"
 
@@ -150,3 +150,41 @@ class TestNewest:
     ) -> None:
         entry = repository.get(name)
         assert cosine(newest.embed(entry, BATCHES), ours(entry, BATCHES)).min() >= least
+
+
+class TestFiles:
+    """What the servers' own code asks of the files, whether or not their packages can be had here."""
+
+    def test_the_limit_of_a_tokenizer_is_a_constant_and_nothing_is_remembered(
+        self, repository: ModelRepository
+    ) -> None:
+        nodes = nodes_of(repository.get("tiny").folder / "openvino_tokenizer.xml")
+        assert nodes["Truncate"][0].input_value(3).get_node().get_type_name() == "Constant"
+        assert not nodes.keys() & {"ReadValue", "Assign"}
+
+    def test_the_encoder_takes_no_token_types_and_masks_with_numbers(self, repository: ModelRepository) -> None:
+        nodes = nodes_of(repository.get("minilm").folder / "openvino_model.xml")
+        assert {node.get_output_tensor(0).any_name for node in nodes["Parameter"]} == {"input_ids", "attention_mask"}
+        masks = {node.input_value(3).get_element_type().get_type_name() for node in nodes["ScaledDotProductAttention"]}
+        assert masks == {"f32"}
+
+    def test_a_classic_folder_has_older_operations_and_a_vector_for_every_token(
+        self, tiny_bert: Path, own: ModelRepository
+    ) -> None:
+        folder = export(tiny_bert, own, name="files", precision="fp32", ovms_version="2025.1").folder
+        nodes = nodes_of(folder / "tokenizer/1/model.xml")
+        assert {"NormalizeUnicode", "CaseFold"} <= nodes.keys()
+        assert not nodes.keys() & {"Truncate", "CharsMapNormalization", "ReadValue", "Assign"}
+        result = nodes_of(folder / "embeddings/1/model.xml")["Result"][0].get_output_partial_shape(0)
+        assert [size.is_dynamic for size in result] == [True, True, False]
+
+
+def nodes_of(path: Path) -> dict[str, list[Any]]:
+    """The operations of a model, by their types."""
+    import openvino as ov
+    import openvino_tokenizers  # noqa: F401  (its import registers the operations)
+
+    nodes: dict[str, list[Any]] = {}
+    for node in ov.Core().read_model(path).get_ops():
+        nodes.setdefault(node.get_type_name(), []).append(node)
+    return nodes

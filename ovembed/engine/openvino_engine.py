@@ -44,7 +44,7 @@ class ModelFiles(Protocol):
     def tokenizer_path(self) -> Path: ...
     @property
     def pooled(self) -> bool:
-        """The encoder pools its tokens itself, into (batch, 1, dimensions)."""
+        """The encoder pools its tokens itself, into (batch, 1, dimensions) or the same at every token."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,6 @@ def _check_operations(tokenizer: ov.Model, version: OvmsVersion) -> None:
     if unknown:
         able = ", ".join(other.name for other in SUPPORTED if not unknown & other.unknown_operations)
         raise ExportError(
-            f"OVMS {version.name} cannot run the model's tokenizer: it has no {min(unknown)}. "
-            f"Serve with one that has: {able}."
+            f"OVMS {version.name} cannot run the model's tokenizer: it lacks today's {min(unknown)}. "
+            f"Serve with one that has it: {able}."
         )

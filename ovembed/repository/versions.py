@@ -25,7 +25,7 @@ class OvmsVersion:
     model; one it does not know keeps the graph from loading. `poolings` are the ones it does right over token
     vectors. `truncation` is how it can be made to cut long texts, `graph_pool` whether it may keep started graphs
     for embeddings. `subconfig` says that subconfig.json must lie beside the graph. `unknown_operations` are those
-    of tokenizers that it cannot run, though later ones can.
+    of tokenizers that it has not, or has in another form.
     """
 
     name: str
