@@ -12,6 +12,7 @@ import pytest
 from ovembed import ExportRequest, ModelRepository, export_model
 from ovembed.hub import DEFAULT_MODEL
 from tests import models
+from tests.engine import DockerEngine, find_engine
 
 if TYPE_CHECKING:
     from ovembed.protocols import Vectors
@@ -56,6 +57,15 @@ def repository(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Mod
     export_model(ExportRequest(DEFAULT_MODEL, name="minilm"), made)
     export_model(ExportRequest(DEFAULT_MODEL, name="minilm-fp32", precision="fp32"), made)
     return made
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> DockerEngine:
+    """Skips, with the reason, where no engine runs."""
+    found = find_engine()
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
 
 
 @pytest.fixture(scope="session")
