@@ -11,8 +11,8 @@ import httpx
 import numpy as np
 
 from ovembed.server.app import create_app
-from ovembed.server.batcher import Batcher
-from ovembed.server.models import ServedModel
+from ovembed.serving.batcher import Batcher
+from ovembed.serving.models import ServedModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

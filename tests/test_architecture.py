@@ -25,6 +25,7 @@ LEVELS = (
     {"engine", "hub"},
     {"local", "remote", "export"},
     {"targets", "verification"},
+    {"http", "serving"},
     {"launch", "deploy", "cluster", "server", "gateway"},
     {"cli"},
     {"__main__"},
@@ -43,9 +44,9 @@ HOMES = {
     "transformers": {"export"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "starlette": {"server", "gateway"},
-    "uvicorn": {"server", "gateway"},
-    "prometheus_client": {"server"},
+    "starlette": {"http", "server", "gateway"},
+    "uvicorn": {"http"},
+    "prometheus_client": {"server", "gateway"},
     "google": {"repository"},
 }
 INSIDE_FUNCTIONS = {"optimum", "nncf", "torch", "transformers"}

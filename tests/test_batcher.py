@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ovembed.errors import EngineError, Overloaded, RequestTooLarge, ShuttingDown
-from ovembed.server.batcher import Batcher, BatchReport, QueueState
+from ovembed.serving.batcher import Batcher, BatchReport, QueueState
 from tests.fakes import FakeEngine
 
 if TYPE_CHECKING:

@@ -22,11 +22,13 @@ from tokenizers import Tokenizer
 from ovembed import vectors
 from ovembed.engine import OpenVINOEngine
 from ovembed.errors import ModelNotFound, NotReady, ServerError
+from ovembed.http import run
 from ovembed.launch import local_server
 from ovembed.local import LocalEmbedder
 from ovembed.remote import RemoteEmbedder
 from ovembed.repository import ModelRepository
-from ovembed.server import run
+from ovembed.server.run import serve
+from ovembed.server.settings import ServeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,7 +209,7 @@ def test_a_signal_before_the_loop_runs_is_not_missed(monkeypatch: pytest.MonkeyP
     rescue = threading.Timer(PATIENCE_S, signal.raise_signal, [signal.SIGTERM])
     rescue.start()
     before = signal.getsignal(number)
-    run.serve([], run.ServeSettings(port=0))
+    serve([], ServeSettings(port=0))
     assert rescue.is_alive(), "the signal was missed"
     rescue.cancel()
     assert signal.getsignal(number) is before

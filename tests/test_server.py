@@ -12,10 +12,10 @@ import pytest
 
 from ovembed import errors, vectors
 from ovembed.errors import EngineError, OvembedError, TextError, TextTooLong
+from ovembed.http.replies import PROBLEMS
 from ovembed.local import LocalEmbedder
 from ovembed.remote import RemoteEmbedder
 from ovembed.server.app import create_app
-from ovembed.server.dialects.openai import PROBLEMS
 from tests.fakes import FakeEngine, make_spec
 from tests.serving import (
     CREATED,
@@ -426,6 +426,10 @@ STATUS = {
     errors.ModelNotFound: 404,
     errors.Overloaded: 429,
     errors.ShuttingDown: 503,
+    errors.NotReady: 503,
+    errors.EndpointError: 502,
+    errors.EndpointRefused: 503,
+    errors.EndpointTimeout: 504,
 }
 
 

@@ -15,10 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families  # noqa: TID
 
 from ovembed.engine import EngineSettings, OpenVINOEngine
 from ovembed.errors import EngineError, InputError
-from ovembed.server.keys import KeyFile
-from ovembed.server.readiness import GoldenText
+from ovembed.http.keys import KeyFile
 from ovembed.server.service import Service
 from ovembed.server.settings import ServeSettings
+from ovembed.serving.condition import GoldenText
+from ovembed.serving.loading import LoadedModel
 from tests.fakes import FakeEngine, make_spec
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def serving(engine: FakeEngine, **settings: Any) -> Iterator[Service]:
 @contextmanager
 def closing(service: Service, engines: dict[str, FakeEngine]) -> Iterator[Service]:
     for name, engine in engines.items():
-        service.add(name, engine, GoldenText(GOLDEN, engine.row(GOLDEN)), created=0)
+        service.add(LoadedModel(name, engine, GoldenText(GOLDEN, engine.row(GOLDEN)), created=0))
     try:
         yield service
     finally:
@@ -212,7 +213,7 @@ def test_nan_never_leaves_the_server(encoding_format: str) -> None:
         vocabulary_size=256,  # type: ignore[arg-type]
     )
     service = Service(ServeSettings())
-    service.add("nan", engine, GoldenText(GOLDEN, np.ones(8, dtype=np.float32)), created=0)
+    service.add(LoadedModel("nan", engine, GoldenText(GOLDEN, np.ones(8, dtype=np.float32)), created=0))
     body = {"input": ["a", "b"], "encoding_format": encoding_format}
     try:
         response = ask(service, lambda client: client.post(EMBEDDINGS, json=body))

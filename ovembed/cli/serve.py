@@ -122,9 +122,12 @@ def serve(
     from ovembed import cores
     from ovembed.engine import EngineSettings, default_cache_dir
     from ovembed.errors import InputError, ModelNotFound
+    from ovembed.http import logs
+    from ovembed.http.listener import Tls
     from ovembed.repository import ModelRepository
     from ovembed.repository.files import replace_file
-    from ovembed.server import logs, run
+    from ovembed.server.run import serve as run_server
+    from ovembed.server.settings import ServeSettings
 
     if tls_key is not None and tls_cert is None:
         raise InputError("--tls-key needs the certificate it belongs to: --tls-cert FILE")
@@ -133,7 +136,7 @@ def serve(
     if not entries:
         raise ModelNotFound(f"{repository}/ holds no model. Export one first: ovembed export SOURCE")
     engine = EngineSettings(streams, threads, inference_precision, default_cache_dir())
-    settings = run.ServeSettings(
+    settings = ServeSettings(
         host=host,
         port=port,
         max_batch_tokens=max_batch_tokens,
@@ -143,7 +146,7 @@ def serve(
         timeout_s=timeout,
         body_timeout_s=body_timeout,
         api_key_file=api_key_file,
-        tls=run.Tls(tls_cert, tls_key) if tls_cert else None,
+        tls=Tls(tls_cert, tls_key) if tls_cert else None,
         cors_origins=tuple(cors_origin or ()),
         engine=engine,
     )
@@ -172,7 +175,7 @@ def serve(
             loading.stop()
             announce(url)
 
-        run.serve(entries, settings, on_ready=ready)
+        run_server(entries, settings, on_ready=ready)
     talk.say("Stopped.")
 
 

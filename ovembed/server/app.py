@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from ovembed.errors import OvembedError
+from ovembed.http.requests import DEFAULT_BODY_BYTES
 from ovembed.server.dialects import openai, ovms, tei
 from ovembed.server.exchange import Served
 
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from ovembed.server.dialects import Dialect
-    from ovembed.server.models import ServedModel
-
-DEFAULT_BODY_BYTES = 64 * 1024 * 1024
+    from ovembed.serving.models import ServedModel
 
 # The first that owns a path answers there.
 DIALECTS: tuple[Dialect, ...] = (ovms, tei, openai)

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-import orjson
-from starlette.requests import ClientDisconnect
-from starlette.responses import Response
-
-from ovembed.errors import ModelNotFound, RequestError, RequestTooLarge, ShuttingDown
+from ovembed.errors import ModelNotFound, RequestError
+from ovembed.http import requests
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Mapping
 
     from starlette.requests import Request
 
     from ovembed.protocols import Embeddings
-    from ovembed.server.models import ServedModel
+    from ovembed.serving.models import ServedModel
     from ovembed.wire import EmbeddingsRequest
 
-Result = TypeVar("Result")
-
 WARNING_HEADER = "X-Ovembed-Warning"
-COME_BACK = {"Retry-After": "1"}
 
 
 class Served:
@@ -48,45 +41,13 @@ class Served:
         return next(iter(self.models.values()))
 
     async def read_body(self, request: Request) -> bytes:
-        """A body is refused unread when its header says that it is too large, else as soon as it is."""
-        claimed = request.headers.get("content-length", "")
-        self._check_size(int(claimed) if claimed.isdecimal() else 0)
-        chunks, size = [], 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            self._check_size(size)
-            chunks.append(chunk)
-        return b"".join(chunks)
-
-    def _check_size(self, size: int) -> None:
-        if size > self._max_body_bytes:
-            raise RequestTooLarge(f"The body is larger than {self._max_body_bytes} bytes. Send it in parts.")
+        return await requests.read_body(request, self._max_body_bytes)
 
 
 async def embed(request: Request, model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
     """The vectors, if the client stays. `request.state.model` tells middleware which model it was."""
     request.state.model = model.name
-    return await _while_connected(request, model.embed(wanted))
-
-
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Await the work; when the client goes it is cancelled, and what of it still waits will not run."""
-    task, leaving = asyncio.create_task(work), asyncio.create_task(_gone(request))
-    try:
-        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    except asyncio.CancelledError as error:  # the time for requests to end is over
-        raise ShuttingDown("The server is shutting down.") from error
-    finally:
-        task.cancel()
-        leaving.cancel()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    return await requests.while_connected(request, model.embed(wanted))
 
 
 def describe(model: ServedModel, *, owner: str) -> dict[str, object]:
@@ -108,14 +69,3 @@ def cut_warning(wanted: EmbeddingsRequest, model: ServedModel) -> dict[str, str]
     if wanted.dimensions is None or wanted.dimensions == model.engine.spec.dimensions:
         return {}
     return {WARNING_HEADER: "dimensions cut from a model that is not declared Matryoshka"}
-
-
-def json_response(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """`content` as JSON; bytes are JSON already."""
-    body = content if isinstance(content, bytes) else orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(body, status_code=status, headers=headers, media_type="application/json")
-
-
-def nearest(table: Mapping[type[Exception], Result], error: Exception) -> Result:
-    """The entry for the error's class, or for the nearest of its ancestors."""
-    return next(table[kind] for kind in type(error).__mro__ if kind in table)

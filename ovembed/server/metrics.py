@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from ovembed.server.batcher import BatchReport, QueueState
+    from ovembed.http.observed import RequestReport
+    from ovembed.serving.batcher import BatchReport, QueueState
     from ovembed.spec import ModelSpec
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -36,7 +37,7 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """All metrics of one server, in a registry of its own."""
+    """All metrics of one server, in a registry of its own. A RequestObserver."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -82,13 +83,12 @@ class Metrics:
     def request_began(self) -> None:
         self._running.inc()
 
-    def request_ended(self, *, route: str, model: str, status: int, took_s: float, asked_for_work: bool) -> None:
-        """`route` is a pattern of the application's, or empty; `model` a served one, or empty."""
+    def request_ended(self, request: RequestReport) -> None:
         self._running.dec()
-        self._requests.labels(route, model, status).inc()
-        self._request_seconds.labels(route).observe(took_s)
-        if asked_for_work and status in _REFUSALS:
-            self._refused.labels(_REFUSALS[status]).inc()
+        self._requests.labels(request.route, request.model, request.status).inc()
+        self._request_seconds.labels(request.route).observe(request.took_s)
+        if request.asked_for_work and request.status in _REFUSALS:
+            self._refused.labels(_REFUSALS[request.status]).inc()
 
     async def page(self, request: Request) -> Response:
         """The route for Prometheus: its text format, or OpenMetrics where that is asked for."""

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
+from ovembed.http.drain import Drain, Traffic
+from ovembed.http.keys import KeyFile, RequireKey
+from ovembed.http.limits import TimeLimits
+from ovembed.http.observed import REQUEST_ID, Observed
 from ovembed.server.app import create_app
-from ovembed.server.batcher import Batcher
-from ovembed.server.drain import Drain, Traffic
 from ovembed.server.exchange import WARNING_HEADER
-from ovembed.server.keys import KeyFile, RequireKey
-from ovembed.server.limits import TimeLimits
 from ovembed.server.metrics import Metrics
-from ovembed.server.models import ServedModel
-from ovembed.server.observed import REQUEST_ID, Observed
-from ovembed.server.readiness import Condition, Readiness
+from ovembed.server.readiness import Readiness
+from ovembed.serving.batcher import Batcher
+from ovembed.serving.condition import Condition
+from ovembed.serving.models import ServedModel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.types import ASGIApp
 
-    from ovembed.protocols import Engine
-    from ovembed.server.readiness import GoldenText
     from ovembed.server.settings import ServeSettings
+    from ovembed.serving.loading import LoadedModel
 
 
 class Service:
@@ -41,19 +41,18 @@ class Service:
         self._models: dict[str, ServedModel] = {}
         self._checks: dict[str, Callable[[], Awaitable[bool]]] = {}
 
-    def add(self, name: str, engine: Engine, golden: GoldenText, *, created: int) -> None:
-        """Serve this engine, which is loaded and warm; its model was made at the Unix time `created`."""
-        condition = Condition(golden)
-        metrics = self._metrics.add_model(name, engine.spec)
+    def add(self, model: LoadedModel) -> None:
+        condition = Condition(model.golden)
+        metrics = self._metrics.add_model(model.name, model.engine.spec)
         batcher = Batcher(
-            engine,
+            model.engine,
             max_batch_tokens=self._settings.max_batch_tokens,
             max_queued_tokens=self._settings.max_queued_tokens,
             observers=(condition, metrics),
         )
-        self._metrics.watch(name, queue=batcher.queue, healthy=lambda: condition.healthy)
-        self._checks[name] = functools.partial(condition.recovered, batcher)
-        self._models[name] = ServedModel(name, engine, batcher, created, metrics.admitted)
+        self._metrics.watch(model.name, queue=batcher.queue, healthy=lambda: condition.healthy)
+        self._checks[model.name] = functools.partial(condition.recovered, batcher)
+        self._models[model.name] = ServedModel(model.name, model.engine, batcher, model.created, metrics.admitted)
 
     def app(self) -> ASGIApp:
         """The application behind its guards. For requests only: no lifespan, no web sockets."""

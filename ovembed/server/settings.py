@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING
 
 from ovembed.batches import DEFAULT_BATCH_TOKENS
 from ovembed.engine import EngineSettings
-from ovembed.server.app import DEFAULT_BODY_BYTES
-from ovembed.server.batcher import DEFAULT_QUEUED_TOKENS
+from ovembed.http.requests import DEFAULT_BODY_BYTES
+from ovembed.serving.batcher import DEFAULT_QUEUED_TOKENS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM files; `key` None when the certificate's file holds the key as well."""
-
-    cert: Path
-    key: Path | None = None
+    from ovembed.http.listener import Tls
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,51 +5,21 @@ Formats: https://platform.openai.com/docs/api-reference/embeddings, .../models, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from ovembed import wire
-from ovembed.errors import (
-    EngineError,
-    InputError,
-    ModelNotFound,
-    OvembedError,
-    Overloaded,
-    RequestError,
-    RequestTooLarge,
-    ShuttingDown,
-    TextError,
-    TextTooLong,
-)
-from ovembed.server.exchange import COME_BACK, cut_warning, describe, embed, json_response, nearest
+from ovembed.errors import OvembedError
+from ovembed.http.replies import error_reply, internal_error, json_response
+from ovembed.server.exchange import cut_warning, describe, embed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.requests import Request
     from starlette.responses import Response
 
     from ovembed.server.exchange import Served
-
-
-class _Problem(NamedTuple):
-    status: int
-    kind: str
-    code: str | None = None
-
-
-PROBLEMS: Mapping[type[Exception], _Problem] = {
-    OvembedError: _Problem(500, "server_error"),
-    EngineError: _Problem(500, "server_error", "engine_error"),
-    Overloaded: _Problem(429, "rate_limit_error", "overloaded"),
-    ShuttingDown: _Problem(503, "server_error", "shutting_down"),
-    ModelNotFound: _Problem(404, "invalid_request_error", "model_not_found"),
-    InputError: _Problem(400, "invalid_request_error"),
-    TextTooLong: _Problem(400, "invalid_request_error", "context_length_exceeded"),
-    RequestTooLarge: _Problem(413, "invalid_request_error", "request_too_large"),
-}
 
 
 def owns(_path: str) -> bool:
@@ -68,28 +38,13 @@ def routes(served: Served) -> list[Route]:
 def render(request: Request, error: Exception) -> Response:
     match error:
         case OvembedError():
-            problem = nearest(PROBLEMS, error)
-            body = wire.render_error(str(error), kind=problem.kind, param=_param(error), code=problem.code)
-            return json_response(body, problem.status, COME_BACK if problem.status == 429 else None)
+            return error_reply(error)
         case HTTPException():  # no such route, or not with this method
             message = f"{error.detail}: {request.method} {request.url.path}"
             body = wire.render_error(message, kind="invalid_request_error")
             return json_response(body, error.status_code, error.headers)
         case _:
-            message = "Internal error. This is a bug; see the server's log."
-            return json_response(wire.render_error(message, kind="server_error"), 500)
-
-
-def _param(error: Exception) -> str | None:
-    match error:
-        case RequestError():
-            return error.param
-        case TextError():
-            return f"input[{error.position}]"
-        case ModelNotFound():
-            return "model"
-        case _:
-            return None
+            return internal_error()
 
 
 class _Handlers:

@@ -27,7 +27,8 @@ from ovembed.errors import (
     ShuttingDown,
     TextTooLong,
 )
-from ovembed.server.exchange import COME_BACK, cut_warning, describe, embed, json_response, nearest
+from ovembed.http.replies import COME_BACK, json_response, nearest
+from ovembed.server.exchange import cut_warning, describe, embed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from ovembed.protocols import Embeddings, Tokens
     from ovembed.server.exchange import Served
-    from ovembed.server.models import ServedModel
+    from ovembed.serving.models import ServedModel
     from ovembed.wire import EmbeddingsRequest, Inputs
 
 

@@ -26,14 +26,8 @@ from ovembed.errors import (
     ShuttingDown,
     TextError,
 )
-from ovembed.server.exchange import (
-    COME_BACK,
-    WARNING_HEADER,
-    cut_warning,
-    embed,
-    json_response,
-    nearest,
-)
+from ovembed.http.replies import COME_BACK, json_response, nearest
+from ovembed.server.exchange import WARNING_HEADER, cut_warning, embed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +37,7 @@ if TYPE_CHECKING:
 
     from ovembed.protocols import Embeddings
     from ovembed.server.exchange import Served
-    from ovembed.server.models import ServedModel
+    from ovembed.serving.models import ServedModel
     from ovembed.wire import EmbeddingsRequest
 
 

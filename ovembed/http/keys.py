@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from starlette.datastructures import Headers
 
 from ovembed.errors import InputError
-from ovembed.server import replies
+from ovembed.http import replies
 
 if TYPE_CHECKING:
     from pathlib import Path

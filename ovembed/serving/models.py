@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ovembed.admission import Admitted
     from ovembed.protocols import Engine, Tokens
-    from ovembed.server.batcher import Batcher
+    from ovembed.serving.batcher import Batcher
     from ovembed.wire import EmbeddingsRequest, InputType
 
 Result = TypeVar("Result")

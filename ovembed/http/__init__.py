@@ -1,0 +1,1 @@
+"""What every HTTP service of ours needs, whatever it answers: binding, draining, limits, keys, logs, errors."""

@@ -1,0 +1,104 @@
+"""JSON replies, and errors as OpenAI's error object with the status that goes with each.
+
+Format: https://platform.openai.com/docs/guides/error-codes
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import orjson
+from starlette.responses import Response
+
+from ovembed import wire
+from ovembed.errors import (
+    EndpointError,
+    EndpointRefused,
+    EndpointTimeout,
+    EngineError,
+    InputError,
+    ModelNotFound,
+    NotReady,
+    OvembedError,
+    Overloaded,
+    RequestError,
+    RequestTooLarge,
+    ShuttingDown,
+    TextError,
+    TextTooLong,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Result = TypeVar("Result")
+
+COME_BACK = {"Retry-After": "1"}
+
+
+class Problem(NamedTuple):
+    status: int
+    kind: str
+    code: str | None = None
+
+
+PROBLEMS: Mapping[type[Exception], Problem] = {
+    OvembedError: Problem(500, "server_error"),
+    EngineError: Problem(500, "server_error", "engine_error"),
+    Overloaded: Problem(429, "rate_limit_error", "overloaded"),
+    ShuttingDown: Problem(503, "server_error", "shutting_down"),
+    NotReady: Problem(503, "server_error", "not_ready"),
+    EndpointError: Problem(502, "server_error", "backend_error"),
+    EndpointRefused: Problem(503, "server_error", "backend_unreachable"),
+    EndpointTimeout: Problem(504, "server_error", "backend_timeout"),
+    ModelNotFound: Problem(404, "invalid_request_error", "model_not_found"),
+    InputError: Problem(400, "invalid_request_error"),
+    TextTooLong: Problem(400, "invalid_request_error", "context_length_exceeded"),
+    RequestTooLarge: Problem(413, "invalid_request_error", "request_too_large"),
+}
+
+# Whose cause may be over by then.
+_PASSING = (429, 503)
+
+
+def json_response(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """`content` as JSON; bytes are JSON already."""
+    body = content if isinstance(content, bytes) else orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+def problem(status: int, message: str, *, kind: str, code: str, headers: Mapping[str, str] | None = None) -> Response:
+    return json_response(wire.render_error(message, kind=kind, code=code), status, headers)
+
+
+def unavailable(message: str, code: str) -> Response:
+    """503, with a time to come back."""
+    return problem(503, message, kind="server_error", code=code, headers=COME_BACK)
+
+
+def error_reply(error: OvembedError) -> Response:
+    found = nearest(PROBLEMS, error)
+    body = wire.render_error(str(error), kind=found.kind, param=_param(error), code=found.code)
+    return json_response(body, found.status, COME_BACK if found.status in _PASSING else None)
+
+
+def internal_error() -> Response:
+    message = "Internal error. This is a bug; see the server's log."
+    return json_response(wire.render_error(message, kind="server_error"), 500)
+
+
+def _param(error: Exception) -> str | None:
+    match error:
+        case RequestError():
+            return error.param
+        case TextError():
+            return f"input[{error.position}]"
+        case ModelNotFound():
+            return "model"
+        case _:
+            return None
+
+
+def nearest(table: Mapping[type[Exception], Result], error: Exception) -> Result:
+    """The entry for the error's class, or for the nearest of its ancestors."""
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)

@@ -1,0 +1,99 @@
+"""Bind, serve until told to stop, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from ovembed.http.connection import bounded
+from ovembed.http.listener import Tls, bound, url_of
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    from starlette.types import ASGIApp
+
+    from ovembed.http.drain import Traffic
+
+_POLL_S = 0.05
+
+
+def run(
+    app: ASGIApp,
+    traffic: Traffic,
+    *,
+    host: str,
+    port: int,
+    grace_s: float,
+    patience_s: float,
+    tls: Tls | None = None,
+    on_ready: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve the application until SIGINT or SIGTERM, then finish what runs, for at most `grace_s`, and return.
+
+    A client may send, or read, nothing for `patience_s`. `on_ready` gets the server's URL once it accepts
+    connections. Raises ServerError when the address cannot be bound.
+    """
+    config = uvicorn.Config(
+        app,
+        http=bounded(patience_s),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        ssl_certfile=tls.cert if tls else None,
+        ssl_keyfile=tls.key if tls else None,
+    )
+    with bound(host, port) as listener:
+        server = _Server(config, traffic, grace_s, lambda: on_ready(url_of(listener, tls)))
+        with _stopped_by_signals(server):
+            server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Says when it accepts connections; told to stop, it goes on to answer them until the work at hand is done."""
+
+    def __init__(
+        self, config: uvicorn.Config, traffic: Traffic, grace_s: float, on_started: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._traffic = traffic
+        self._grace_s = grace_s
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._traffic.draining = True
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's own shutdown begins with hanging up on those who ask whether we are ready."""
+        deadline = time.monotonic() + self._grace_s
+        while self._traffic.running and not self.force_exit and time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_S)
+        self.config.timeout_graceful_shutdown = max(1, round(deadline - time.monotonic()))
+        await super().shutdown(sockets)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """uvicorn listens to signals only while its loop runs, and raises the one that stopped it once more
+    afterwards. Being told to stop is how a server ends well: before, it must not be missed; after, it is no error.
+    """
+    previous = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

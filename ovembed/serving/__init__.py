@@ -1,0 +1,1 @@
+"""A loaded model at work for many callers: its queue, its batches, its health."""

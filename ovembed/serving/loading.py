@@ -1,0 +1,43 @@
+"""An exported model, loaded and warm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ovembed import admission
+from ovembed.engine import OpenVINOEngine
+from ovembed.repository import read_golden
+from ovembed.serving.condition import GoldenText
+
+if TYPE_CHECKING:
+    from ovembed.engine import EngineSettings
+    from ovembed.protocols import Engine
+    from ovembed.repository import ModelEntry
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """`golden` tells whether it still works, `created` when it was made (Unix time)."""
+
+    name: str
+    engine: Engine
+    golden: GoldenText
+    created: int
+
+
+def load_model(entry: ModelEntry, settings: EngineSettings) -> LoadedModel:
+    """Raises RepositoryError or EngineError when it cannot be read, loaded or run."""
+    golden = read_golden(entry.folder)
+    engine = OpenVINOEngine.load(entry, settings)
+    warm_up(engine)
+    [tokens] = admission.admit_texts(engine, golden.texts[:1], truncate=True).tokens
+    created = int(entry.folder.stat().st_mtime)
+    return LoadedModel(entry.name, engine, GoldenText(tokens, golden.exported[0]), created)
+
+
+def warm_up(engine: Engine) -> None:
+    """Run one short text through every stream, so that the first request finds its kernels made."""
+    tokens = engine.tokenize(["warm up"])
+    for _ in range(engine.streams):
+        engine.run(tokens)
