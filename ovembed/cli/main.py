@@ -13,7 +13,7 @@ from ovembed.cli.help_groups import GroupedCommand
 from ovembed.errors import NotReady, OvembedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # Looked up along the class's ancestors, so the nearest entry counts. 2 is wrong usage, 130 an interrupt.
 EXIT_CODES: Mapping[type[Exception], int] = {OvembedError: 1, NotReady: 3}
@@ -57,10 +57,13 @@ def exit_code(error: OvembedError) -> int:
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
 
 
-def main() -> None:
-    """Run the program and end it; errors raised on purpose become one plain line on stderr."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and end it; errors raised on purpose become one plain line on stderr.
+
+    `arguments` None takes those of this process.
+    """
     try:
-        app()
+        app(arguments)
     except OvembedError as error:
         sys.stderr.write(f"ovembed: {error}\n")
         sys.exit(exit_code(error))
