@@ -8,12 +8,17 @@ OvembedError
 │   └── RequestTooLarge    a request that can never fit, however empty the queue
 ├── MissingExtra       the command needs packages of an extra that is not installed
 ├── ModelNotFound      no such model, neither in the repository nor where it was looked for
+│   └── ModelRetired       it was served, and has been taken out of the repository
 ├── ExportError        the model could not be turned into a working OpenVINO model
 ├── RepositoryError    the model repository cannot be read or written
 ├── EngineError        OpenVINO could not load or run the model
 ├── ServerError        a server could not be started
 ├── NotReady           something did not become ready in the time allowed
+├── Unauthorized       a request for work without a valid key
+├── BodyTimeout        a client that kept the body of its request back
+├── RequestTimeout     a request that took longer than it may
 ├── Overloaded         the queue is full; the same call may work later
+├── ModelUnready       the model loads, or its vectors are wrong; the same call may work later
 ├── ShuttingDown       the server is about to end; the same call may work elsewhere
 └── EndpointError      a remote endpoint answered with an error, or not at all
     ├── EndpointRefused    nothing accepts connections there
@@ -71,6 +76,10 @@ class ModelNotFound(OvembedError):
     """No such model, neither in the repository nor where it was looked for."""
 
 
+class ModelRetired(ModelNotFound):
+    """It was served, and has been taken out of the repository."""
+
+
 class ExportError(OvembedError):
     """The model could not be turned into a working OpenVINO model."""
 
@@ -91,8 +100,24 @@ class NotReady(OvembedError):
     """Something did not become ready in the time allowed."""
 
 
+class Unauthorized(OvembedError):
+    """A request for work without a valid key."""
+
+
+class BodyTimeout(OvembedError):
+    """A client that kept the body of its request back."""
+
+
+class RequestTimeout(OvembedError):
+    """A request that took longer than it may."""
+
+
 class Overloaded(OvembedError):
     """The queue is full; the same call may work later."""
+
+
+class ModelUnready(OvembedError):
+    """The model loads, or its vectors are wrong; the same call may work later."""
 
 
 class ShuttingDown(OvembedError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from ovembed.errors import InputError
@@ -22,7 +23,7 @@ POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 _NOT_IN_FINGERPRINT = {"source", "revision"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelSpec:
     """What decides a model's vectors.
 
@@ -44,7 +45,7 @@ class ModelSpec:
     prompts: Mapping[str, str]
     default_prompt: str | None
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that differ whenever the vector space does: vectors may be compared only when equal."""
         deciding = {name: value for name, value in self.to_json().items() if name not in _NOT_IN_FINGERPRINT}

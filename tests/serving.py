@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
 
+from ovembed.http.guards import Traffic
+from ovembed.http.requests import Limits
 from ovembed.server.app import create_app
+from ovembed.server.catalog import Catalog
+from ovembed.server.readiness import Readiness
 from ovembed.serving.batcher import Batcher
 from ovembed.serving.models import ServedModel
 
@@ -75,9 +80,9 @@ def application(
 ) -> Iterator[tuple[Starlette, list[WatchedBatcher]]]:
     """The application over these engines, and the batchers in between."""
     batchers = {name: WatchedBatcher(engine, **settings) for name, engine in models.items()}
-    served = {name: ServedModel(name, engine, batchers[name], CREATED) for name, engine in models.items()}
+    catalog = Catalog(ServedModel(name, engine, batchers[name], CREATED) for name, engine in models.items())
     try:
-        yield create_app(served, max_body_bytes=max_body_bytes), list(batchers.values())
+        yield create_app(catalog, always_ready(), Limits(max_body_bytes)), list(batchers.values())
     finally:
         for name, engine in models.items():
             engine.gate.set()
@@ -99,6 +104,14 @@ def client_of(models: Mapping[str, FakeEngine], **settings: int) -> Iterator[htt
     """A client of a server with these models."""
     with application(models, **settings) as (app, _), httpx.Client(transport=InProcess(app), base_url=URL) as client:
         yield client
+
+
+def always_ready() -> Readiness:
+    return Readiness(Traffic(), defaultdict(lambda: working))
+
+
+async def working() -> bool:
+    return True
 
 
 def rows_of(response: httpx.Response) -> Vectors:

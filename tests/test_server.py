@@ -13,9 +13,11 @@ import pytest
 from ovembed import errors, vectors
 from ovembed.errors import EngineError, OvembedError, TextError, TextTooLong
 from ovembed.http.replies import PROBLEMS
+from ovembed.http.requests import Limits
 from ovembed.local import LocalEmbedder
 from ovembed.remote import RemoteEmbedder
 from ovembed.server.app import create_app
+from ovembed.server.catalog import Catalog
 from tests.fakes import FakeEngine, make_spec
 from tests.serving import (
     CREATED,
@@ -23,6 +25,7 @@ from tests.serving import (
     URL,
     InProcess,
     WatchedBatcher,
+    always_ready,
     application,
     client_of,
     expected,
@@ -323,7 +326,7 @@ def test_a_body_above_the_limit_is_413(engine: FakeEngine) -> None:
 
 def test_reading_stops_where_a_body_without_a_size_gets_too_large() -> None:
     connection = Connection(*[b"x" * 100] * 50)
-    asyncio.run(connection.request(create_app({}, max_body_bytes=1_000)))
+    asyncio.run(connection.request(create_app(Catalog(), always_ready(), Limits(1_000))))
     assert connection.status == 413
     assert connection.reads == 11
 
@@ -336,7 +339,7 @@ def test_a_body_of_exactly_the_limit_is_read() -> None:
 
 
 def test_a_body_too_large_by_its_header_is_refused_unread() -> None:
-    app = create_app({}, max_body_bytes=1_000)
+    app = create_app(Catalog(), always_ready(), Limits(1_000))
     connection = Connection(b"x" * 1001, headers={"content-length": "1001"})
     asyncio.run(connection.request(app))
     assert connection.status == 413
@@ -424,6 +427,11 @@ STATUS = {
     errors.InputError: 400,
     errors.RequestTooLarge: 413,
     errors.ModelNotFound: 404,
+    errors.ModelRetired: 404,
+    errors.Unauthorized: 401,
+    errors.BodyTimeout: 408,
+    errors.RequestTimeout: 504,
+    errors.ModelUnready: 503,
     errors.Overloaded: 429,
     errors.ShuttingDown: 503,
     errors.NotReady: 503,

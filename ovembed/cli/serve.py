@@ -124,6 +124,7 @@ def serve(
     from ovembed.errors import InputError, ModelNotFound
     from ovembed.http import logs
     from ovembed.http.listener import Tls
+    from ovembed.http.requests import Limits
     from ovembed.repository import ModelRepository
     from ovembed.repository.files import replace_file
     from ovembed.server.run import serve as run_server
@@ -141,10 +142,8 @@ def serve(
         port=port,
         max_batch_tokens=max_batch_tokens,
         max_queued_tokens=max_queued_tokens,
-        max_body_bytes=max_body_bytes,
         grace_s=grace,
-        timeout_s=timeout,
-        body_timeout_s=body_timeout,
+        limits=Limits(max_body_bytes, body_timeout, timeout),
         api_key_file=api_key_file,
         tls=Tls(tls_cert, tls_key) if tls_cert else None,
         cors_origins=tuple(cors_origin or ()),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class BoundedConnection(HttpToolsProtocol):
     """Closed when the head of a request does not arrive, or nothing of a reply is read, within `patience_s`.
 
-    For the time after the head see limits.TimeLimits; between requests uvicorn's keep-alive limit counts.
+    For the time after the head see requests.Limits; between requests uvicorn's keep-alive limit counts.
     """
 
     patience_s = 20.0

@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from starlette.datastructures import Headers
 
-from ovembed.errors import InputError
-from ovembed.http import replies
+from ovembed.errors import InputError, Unauthorized
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from starlette.responses import Response
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Scope
 
 _LOG = logging.getLogger(__name__)
 
 _Stamp: TypeAlias = tuple[int, int, int]
-
-# They tell about the server (health, metrics, models), and give nobody work.
-_OPEN_METHODS = {"GET", "HEAD"}
 
 
 class KeyFile:
@@ -38,6 +33,11 @@ class KeyFile:
         self._path = path
         self._stamp = self._read_stamp()
         self._digests = self._read_digests()
+
+    def check(self, scope: Scope) -> None:
+        """Raises Unauthorized for a request without one of the keys."""
+        if not self.allows(_bearer_key(scope)):
+            raise Unauthorized("A valid key is needed. Send it as 'Authorization: Bearer KEY'.")
 
     def allows(self, key: bytes) -> bool:
         """Takes as long for a wrong key as for a right one, and compares with all of them."""
@@ -83,30 +83,6 @@ def _digest(line: bytes, number: int, path: Path) -> bytes:
     if rest and not rest[0].startswith(b"#"):
         raise InputError(f"{path}, line {number} holds more than a key. Begin comments with #.")
     return hashlib.sha256(key).digest()
-
-
-class RequireKey:
-    """Lets only those in who have a key; what only tells about the server is open."""
-
-    def __init__(self, app: ASGIApp, keys: KeyFile) -> None:
-        self._app = app
-        self._keys = keys
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] in _OPEN_METHODS or self._keys.allows(_bearer_key(scope)):
-            await self._app(scope, receive, send)
-        else:
-            await _unauthorized()(scope, receive, send)
-
-
-def _unauthorized() -> Response:
-    return replies.problem(
-        401,
-        "A valid key is needed. Send it as 'Authorization: Bearer KEY'.",
-        kind="invalid_request_error",
-        code="invalid_api_key",
-        headers={"WWW-Authenticate": "Bearer"},
-    )
 
 
 def _bearer_key(scope: Scope) -> bytes:

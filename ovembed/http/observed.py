@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -120,7 +120,7 @@ def _stated_bytes(headers: Headers) -> int:
 def _request_id(scope: Scope) -> str:
     """The client's own, without what could break a log line or a header; one of ours where nothing is left of it."""
     claimed = Headers(scope=scope).get(REQUEST_ID, "")
-    return _UNFIT_FOR_IDS.sub("", claimed)[:_LONGEST_ID] or uuid.uuid4().hex
+    return _UNFIT_FOR_IDS.sub("", claimed)[:_LONGEST_ID] or secrets.token_hex(16)
 
 
 def _loggable_path(scope: Scope) -> str:

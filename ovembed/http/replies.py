@@ -12,20 +12,24 @@ from starlette.responses import Response
 
 from ovembed import wire
 from ovembed.errors import (
+    BodyTimeout,
     EndpointError,
     EndpointRefused,
     EndpointTimeout,
     EngineError,
     InputError,
     ModelNotFound,
+    ModelUnready,
     NotReady,
     OvembedError,
     Overloaded,
     RequestError,
+    RequestTimeout,
     RequestTooLarge,
     ShuttingDown,
     TextError,
     TextTooLong,
+    Unauthorized,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +37,13 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-COME_BACK = {"Retry-After": "1"}
+# What goes with an error of that status, whoever says it: 429 and 503 may be over by then.
+HEADERS: Mapping[int, Mapping[str, str]] = {
+    401: {"WWW-Authenticate": "Bearer"},
+    408: {"Connection": "close"},
+    429: {"Retry-After": "1"},
+    503: {"Retry-After": "1"},
+}
 
 
 class Problem(NamedTuple):
@@ -45,7 +55,11 @@ class Problem(NamedTuple):
 PROBLEMS: Mapping[type[Exception], Problem] = {
     OvembedError: Problem(500, "server_error"),
     EngineError: Problem(500, "server_error", "engine_error"),
+    Unauthorized: Problem(401, "invalid_request_error", "invalid_api_key"),
+    BodyTimeout: Problem(408, "invalid_request_error", "request_timeout"),
+    RequestTimeout: Problem(504, "server_error", "timeout"),
     Overloaded: Problem(429, "rate_limit_error", "overloaded"),
+    ModelUnready: Problem(503, "server_error", "model_unready"),
     ShuttingDown: Problem(503, "server_error", "shutting_down"),
     NotReady: Problem(503, "server_error", "not_ready"),
     EndpointError: Problem(502, "server_error", "backend_error"),
@@ -57,9 +71,6 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     RequestTooLarge: Problem(413, "invalid_request_error", "request_too_large"),
 }
 
-# Whose cause may be over by then.
-_PASSING = (429, 503)
-
 
 def json_response(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """`content` as JSON; bytes are JSON already."""
@@ -67,19 +78,10 @@ def json_response(content: object, status: int = 200, headers: Mapping[str, str]
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
-def problem(status: int, message: str, *, kind: str, code: str, headers: Mapping[str, str] | None = None) -> Response:
-    return json_response(wire.render_error(message, kind=kind, code=code), status, headers)
-
-
-def unavailable(message: str, code: str) -> Response:
-    """503, with a time to come back."""
-    return problem(503, message, kind="server_error", code=code, headers=COME_BACK)
-
-
 def error_reply(error: OvembedError) -> Response:
     found = nearest(PROBLEMS, error)
     body = wire.render_error(str(error), kind=found.kind, param=_param(error), code=found.code)
-    return json_response(body, found.status, COME_BACK if found.status in _PASSING else None)
+    return json_response(body, found.status, HEADERS.get(found.status))
 
 
 def internal_error() -> Response:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import ClientDisconnect
 
-from ovembed.errors import RequestTooLarge, ShuttingDown
+from ovembed.errors import BodyTimeout, RequestTimeout, RequestTooLarge, ShuttingDown
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -16,34 +17,67 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-DEFAULT_BODY_BYTES = 64 * 1024 * 1024
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """body_bytes: the largest body; body_s: each wait for a further part of it, and for a client that does not read;
+    request_s: a request in all.
+    """
+
+    body_bytes: int = 64 * 1024 * 1024
+    body_s: float = 20
+    request_s: float = 300
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """A body is refused unread when its header says that it is too large, else as soon as it is."""
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """Raises RequestTooLarge, unread when its header says so, else as soon as it is; BodyTimeout; ClientDisconnect.
+
+    The time of `while_connected` begins here.
+    """
     claimed = request.headers.get("content-length", "")
-    _check_size(int(claimed) if claimed.isdecimal() else 0, max_bytes)
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        _check_size(size, max_bytes)
-        chunks.append(chunk)
+    _check_size(int(claimed) if claimed.isdecimal() else 0, limits)
+    now = asyncio.get_running_loop().time
+    request.state.deadline = now() + limits.request_s
+    chunks, size, more = [], 0, True
+    while more:
+        try:
+            async with asyncio.timeout_at(min(request.state.deadline, now() + limits.body_s)):
+                message = await request.receive()
+        except TimeoutError as error:
+            raise BodyTimeout(
+                f"The body did not arrive in time (--body-timeout {limits.body_s:g}, --timeout {limits.request_s:g})."
+            ) from error
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        _check_size(size, limits)
+        more = message.get("more_body", False)
     return b"".join(chunks)
 
 
-def _check_size(size: int, max_bytes: int) -> None:
-    if size > max_bytes:
-        raise RequestTooLarge(f"The body is larger than {max_bytes} bytes. Send it in parts.")
+def _check_size(size: int, limits: Limits) -> None:
+    if size > limits.body_bytes:
+        raise RequestTooLarge(f"The body is larger than {limits.body_bytes} bytes. Send it in parts.")
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Await the work; when the client goes it is cancelled, and what of it still waits will not run."""
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result], limits: Limits) -> Result:
+    """Await the work of a request whose body was read by `read_body`.
+
+    When client or time go it is cancelled, and what of it still waits will not run. Raises ClientDisconnect,
+    RequestTimeout, ShuttingDown when the server is at its end.
+    """
     task, leaving = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    left_s = request.state.deadline - asyncio.get_running_loop().time()
     try:
-        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
+        await asyncio.wait((task, leaving), timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if leaving.done():
             raise ClientDisconnect
-        return task.result()
+        raise RequestTimeout(
+            f"The request took longer than {limits.request_s:g} s. Send less at once, or try again later."
+        )
     except asyncio.CancelledError as error:  # the time for requests to end is over
         raise ShuttingDown("The server is shutting down.") from error
     finally:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from ovembed.http.drain import Traffic
+    from ovembed.http.guards import Traffic
 
 _POLL_S = 0.05
 

@@ -10,27 +10,27 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from ovembed.errors import OvembedError
-from ovembed.http.requests import DEFAULT_BODY_BYTES
+from ovembed.http.requests import Limits
 from ovembed.server.dialects import openai, ovms, tei
-from ovembed.server.exchange import Served
+from ovembed.server.exchange import Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.requests import Request
 
+    from ovembed.server.catalog import Catalog
     from ovembed.server.dialects import Dialect
-    from ovembed.serving.models import ServedModel
+    from ovembed.server.readiness import Readiness
 
 # The first that owns a path answers there.
 DIALECTS: tuple[Dialect, ...] = (ovms, tei, openai)
 
 
-def create_app(models: Mapping[str, ServedModel], *, max_body_bytes: int = DEFAULT_BODY_BYTES) -> Starlette:
-    """The ASGI application that serves these models, by their served names."""
-    served = Served(models, max_body_bytes)
+def create_app(catalog: Catalog, readiness: Readiness, limits: Limits | None = None) -> Starlette:
+    """The ASGI application that serves these models."""
+    exchange = Exchange(catalog, readiness, limits or Limits())
     app = Starlette(
-        routes=[route for dialect in DIALECTS for route in dialect.routes(served)],
+        # Routes are tried in turn, and /v1/embeddings is asked for most.
+        routes=[route for dialect in reversed(DIALECTS) for route in dialect.routes(exchange)],
         exception_handlers={
             OvembedError: _render,
             HTTPException: _render,

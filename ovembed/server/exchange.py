@@ -4,50 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ovembed.errors import ModelNotFound, RequestError
 from ovembed.http import requests
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.requests import Request
 
+    from ovembed.http.requests import Limits
     from ovembed.protocols import Embeddings
+    from ovembed.server.catalog import Catalog
+    from ovembed.server.readiness import Readiness
     from ovembed.serving.models import ServedModel
     from ovembed.wire import EmbeddingsRequest
 
 WARNING_HEADER = "X-Ovembed-Warning"
 
 
-class Served:
-    """The models that are served, by the names clients call them, and how much of a body is read for them."""
+class Exchange:
+    """What the dialects share: the models, how a body is read for them, and their vectors within the time there is."""
 
-    def __init__(self, models: Mapping[str, ServedModel], max_body_bytes: int) -> None:
-        self.models = models
-        self._max_body_bytes = max_body_bytes
-
-    def named(self, name: str) -> ServedModel:
-        """Raises ModelNotFound, which lists those there are."""
-        if name not in self.models:
-            raise ModelNotFound(f"No model '{name}' here; this server has: {', '.join(self.models)}.")
-        return self.models[name]
-
-    def choose(self, name: str | None) -> ServedModel:
-        """The only model need not be named. Raises RequestError when there are several."""
-        if name is not None:
-            return self.named(name)
-        if len(self.models) > 1:
-            raise RequestError(f"'model' is missing; this server has: {', '.join(self.models)}.", param="model")
-        return next(iter(self.models.values()))
+    def __init__(self, catalog: Catalog, readiness: Readiness, limits: Limits) -> None:
+        self.catalog = catalog
+        self.readiness = readiness
+        self._limits = limits
 
     async def read_body(self, request: Request) -> bytes:
-        return await requests.read_body(request, self._max_body_bytes)
+        return await requests.read_body(request, self._limits)
 
-
-async def embed(request: Request, model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
-    """The vectors, if the client stays. `request.state.model` tells middleware which model it was."""
-    request.state.model = model.name
-    return await requests.while_connected(request, model.embed(wanted))
+    async def embed(self, request: Request, model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
+        """The vectors, if the client stays. `request.state.model` tells middleware which model it was."""
+        request.state.model = model.name
+        with self.catalog.using(model):
+            return await requests.while_connected(request, model.embed(wanted), self._limits)
 
 
 def describe(model: ServedModel, *, owner: str) -> dict[str, object]:

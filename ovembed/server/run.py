@@ -36,7 +36,7 @@ def serve(
             host=settings.host,
             port=settings.port,
             grace_s=settings.grace_s,
-            patience_s=settings.body_timeout_s,
+            patience_s=settings.limits.body_s,
             tls=settings.tls,
             on_ready=on_ready,
         )

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from ovembed.http.drain import Drain, Traffic
-from ovembed.http.keys import KeyFile, RequireKey
-from ovembed.http.limits import TimeLimits
+from ovembed.http.guards import Guards, Traffic
+from ovembed.http.keys import KeyFile
 from ovembed.http.observed import REQUEST_ID, Observed
-from ovembed.server.app import create_app
+from ovembed.server.app import create_app, error_response
+from ovembed.server.catalog import Catalog
 from ovembed.server.exchange import WARNING_HEADER
 from ovembed.server.metrics import Metrics
 from ovembed.server.readiness import Readiness
@@ -38,7 +38,7 @@ class Service:
         self._settings = settings
         self._keys = KeyFile(settings.api_key_file) if settings.api_key_file else None
         self._metrics = Metrics()
-        self._models: dict[str, ServedModel] = {}
+        self._catalog = Catalog()
         self._checks: dict[str, Callable[[], Awaitable[bool]]] = {}
 
     def add(self, model: LoadedModel) -> None:
@@ -52,17 +52,13 @@ class Service:
         )
         self._metrics.watch(model.name, queue=batcher.queue, healthy=lambda: condition.healthy)
         self._checks[model.name] = functools.partial(condition.recovered, batcher)
-        self._models[model.name] = ServedModel(model.name, model.engine, batcher, model.created, metrics.admitted)
+        self._catalog.put(ServedModel(model.name, model.engine, batcher, model.created, metrics.admitted))
 
     def app(self) -> ASGIApp:
         """The application behind its guards. For requests only: no lifespan, no web sockets."""
-        inner = create_app(self._models, max_body_bytes=self._settings.max_body_bytes)
+        inner = create_app(self._catalog, Readiness(self.traffic, self._checks), self._settings.limits)
         inner.router.routes.append(Route("/metrics", self._metrics.page))
-        app: ASGIApp = TimeLimits(inner, request_s=self._settings.timeout_s, body_s=self._settings.body_timeout_s)
-        app = Readiness(app, self.traffic, self._checks)
-        app = Drain(app, self.traffic)
-        if self._keys is not None:
-            app = RequireKey(app, self._keys)
+        app: ASGIApp = Guards(inner, self.traffic, self._keys, render=error_response)
         if self._settings.cors_origins:
             app = CORSMiddleware(
                 app,
@@ -75,5 +71,5 @@ class Service:
 
     def close(self) -> None:
         """Finish what is queued, and end the workers."""
-        for model in self._models.values():
+        for model in self._catalog.models.values():
             model.batcher.close()

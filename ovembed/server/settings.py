@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ovembed.batches import DEFAULT_BATCH_TOKENS
 from ovembed.engine import EngineSettings
-from ovembed.http.requests import DEFAULT_BODY_BYTES
+from ovembed.http.requests import Limits
 from ovembed.serving.batcher import DEFAULT_QUEUED_TOKENS
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ class ServeSettings:
     """`port` 0 takes a free one.
 
     grace_s: how long requests may go on after the server is told to stop.
-    timeout_s: how long a request may take in all; body_timeout_s: how long its client may send, or read, nothing.
     api_key_file: None lets everybody in. cors_origins: web pages of these may ask; "*" is all.
     """
 
@@ -29,10 +28,8 @@ class ServeSettings:
     port: int = 8090
     max_batch_tokens: int = DEFAULT_BATCH_TOKENS
     max_queued_tokens: int = DEFAULT_QUEUED_TOKENS
-    max_body_bytes: int = DEFAULT_BODY_BYTES
     grace_s: float = 30
-    timeout_s: float = 300
-    body_timeout_s: float = 20
+    limits: Limits = field(default_factory=Limits)
     api_key_file: Path | None = None
     tls: Tls | None = None
     cors_origins: tuple[str, ...] = ()

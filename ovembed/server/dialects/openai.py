@@ -13,21 +13,21 @@ from starlette.routing import Route
 from ovembed import wire
 from ovembed.errors import OvembedError
 from ovembed.http.replies import error_reply, internal_error, json_response
-from ovembed.server.exchange import cut_warning, describe, embed
+from ovembed.server.exchange import cut_warning, describe
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from ovembed.server.exchange import Served
+    from ovembed.server.exchange import Exchange
 
 
 def owns(_path: str) -> bool:
     return True
 
 
-def routes(served: Served) -> list[Route]:
-    handlers = _Handlers(served)
+def routes(exchange: Exchange) -> list[Route]:
+    handlers = _Handlers(exchange)
     return [
         Route("/v1/embeddings", handlers.embeddings, methods=["POST"]),
         Route("/v1/models", handlers.models),
@@ -48,19 +48,19 @@ def render(request: Request, error: Exception) -> Response:
 
 
 class _Handlers:
-    def __init__(self, served: Served) -> None:
-        self._served = served
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
 
     async def embeddings(self, request: Request) -> Response:
-        wanted = wire.parse_request(await self._served.read_body(request))
-        model = self._served.choose(wanted.model)
-        result = await embed(request, model, wanted)
+        wanted = wire.parse_request(await self._exchange.read_body(request))
+        model = self._exchange.catalog.choose(wanted.model)
+        result = await self._exchange.embed(request, model, wanted)
         body = wire.render_response(result, wanted.encoding_format)
         return json_response(body, headers=cut_warning(wanted, model))
 
     async def models(self, _request: Request) -> Response:
-        data = [describe(model, owner="ovembed") for model in self._served.models.values()]
+        data = [describe(model, owner="ovembed") for model in self._exchange.catalog.models.values()]
         return json_response({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
-        return json_response(describe(self._served.named(request.path_params["name"]), owner="ovembed"))
+        return json_response(describe(self._exchange.catalog.named(request.path_params["name"]), owner="ovembed"))

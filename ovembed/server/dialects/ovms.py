@@ -5,11 +5,13 @@ src/tokenize of https://github.com/openvinotoolkit/model_server. An error is `{"
 
 More is taken than OVMS takes: the only model need not be named, JSON is read whatever the content type says, and
 `dimensions`, `truncate` and prompts count, as under /v1. A reply names its model. What OVMS has no words for is told
-in ours.
+in ours. A wrong key is OVMS's text, but 401 where OVMS says 500: clients retry a 500, and none of them can know it for
+a matter of keys. A model that is not ready is 503 where OVMS says 404, for probes that tell the two apart.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -19,24 +21,30 @@ from starlette.routing import Route
 
 from ovembed import __version__, wire
 from ovembed.errors import (
+    BodyTimeout,
     InputError,
+    ModelNotFound,
+    ModelRetired,
+    ModelUnready,
     OvembedError,
     Overloaded,
     RequestError,
+    RequestTimeout,
     RequestTooLarge,
     ShuttingDown,
     TextTooLong,
+    Unauthorized,
 )
-from ovembed.http.replies import COME_BACK, json_response, nearest
-from ovembed.server.exchange import cut_warning, describe, embed
+from ovembed.http.replies import HEADERS, json_response, nearest
+from ovembed.server.exchange import cut_warning, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from starlette.requests import Request
 
     from ovembed.protocols import Embeddings, Tokens
-    from ovembed.server.exchange import Served
+    from ovembed.server.exchange import Exchange
     from ovembed.serving.models import ServedModel
     from ovembed.wire import EmbeddingsRequest, Inputs
 
@@ -51,6 +59,8 @@ _ESCAPING_PATH = _Fault(400, "The provided base path is invalid or doesn't exist
 _UNSUPPORTED_METHOD = _Fault(406, "Unsupported method")
 
 _UNKNOWN_GRAPH = _Fault(404, "Mediapipe graph definition with requested name is not found")
+_RETIRED = _Fault(404, "Mediapipe is retired")
+_NOT_LOADED = _Fault(500, "Mediapipe is not loaded yet")
 _NO_NAME = _Fault(500, "Failed to deduce model name from all possible ways")
 _NOT_JSON = _Fault(412, "The file is not valid json - Cannot parse JSON body")
 _NOT_AN_OBJECT = _Fault(412, "The file is not valid json - JSON body must be an object")
@@ -61,6 +71,18 @@ _MODEL_NOT_A_STRING = _Fault(412, "The file is not valid json - model field is n
 _UNKNOWN_LISTED = _Fault(500, "Model not found")  # GET /v3/models/...
 _UNKNOWN_MODEL = _Fault(404, "Model with requested name is not found")  # GET /v2/models/...
 _UNKNOWN_VERSION = _Fault(404, "Model with requested version is not found")
+_NOT_READY = "Server is not ready"  # GET /v2/health/ready; what follows after a dash is ours
+_MODEL_NOT_READY = "Model with requested version is not loaded yet"
+
+_NO_KEY = _Fault(401, "Unauthorized request due to invalid or missing api-key")
+
+# Why there is no graph for a request.
+_NO_GRAPH: Mapping[type[Exception], _Fault] = {
+    ModelNotFound: _UNKNOWN_GRAPH,
+    ModelRetired: _RETIRED,
+    ModelUnready: _NOT_LOADED,
+    RequestError: _MODEL_MISSING,
+}
 
 # Texts that the graph itself refuses with. Clients match the end; what stands before it is the same for all of them.
 _REJECTED = (
@@ -73,7 +95,10 @@ _STATUSES: Mapping[type[Exception], int] = {
     OvembedError: 500,
     InputError: 400,
     RequestTooLarge: 413,
+    BodyTimeout: 408,
+    RequestTimeout: 504,
     Overloaded: 429,
+    ModelUnready: 503,
     ShuttingDown: 503,
 }
 
@@ -95,8 +120,8 @@ def owns(path: str) -> bool:
     return path in ("/v2", "/v3", *_CONFIG_PATHS) or path.startswith(("/v2/", "/v3/"))
 
 
-def routes(served: Served) -> list[Route]:
-    handlers = _Handlers(served)
+def routes(exchange: Exchange) -> list[Route]:
+    handlers = _Handlers(exchange)
     return [
         Route("/v3/models", handlers.models),
         Route("/v3/v1/models", handlers.models),
@@ -104,9 +129,9 @@ def routes(served: Served) -> list[Route]:
         Route("/v3/{rest:path}", handlers.execute, methods=["POST"]),
         Route("/v2", handlers.server),
         Route("/v2/health/live", handlers.alive),
-        Route("/v2/health/ready", handlers.alive),
-        Route("/v2/models/{name:path}/versions/{version}/ready", handlers.ready),
-        Route("/v2/models/{name:path}/ready", handlers.ready),
+        Route("/v2/health/ready", handlers.ready),
+        Route("/v2/models/{name:path}/versions/{version}/ready", handlers.model_ready),
+        Route("/v2/models/{name:path}/ready", handlers.model_ready),
         Route("/v2/models/{name:path}/versions/{version}", handlers.metadata),
         Route("/v2/models/{name:path}", handlers.metadata),
         Route("/v1/config", handlers.statuses),
@@ -120,16 +145,18 @@ def render(request: Request, error: Exception) -> Response:
             return _error(error.status_code, error.detail)
         case HTTPException():  # of the router: no such route, or not with this method
             return _error(*_no_route(request))
+        case Unauthorized():
+            return _error(*_NO_KEY)
         case OvembedError():
             status = nearest(_STATUSES, error)
             text = _REJECTED + str(error) if status == 400 else str(error)
-            return _error(status, text, COME_BACK if status == 429 else None)
+            return _error(status, text)
         case _:
             return _error(500, "Internal error. This is a bug; see the server's log.")
 
 
-def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    return json_response({"error": text}, status, headers)
+def _error(status: int, text: str) -> Response:
+    return json_response({"error": text}, status, HEADERS.get(status))
 
 
 def _no_route(request: Request) -> _Fault:
@@ -140,45 +167,50 @@ def _no_route(request: Request) -> _Fault:
 
 
 class _Handlers:
-    def __init__(self, served: Served) -> None:
-        self._served = served
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
 
     async def execute(self, request: Request) -> Response:
         """POST /v3/<anything>: the body names the model, and only a path that ends in `tokenize` counts."""
         path = request.path_params["rest"]
         if ".." in path.split("/"):
             raise _Refusal(_ESCAPING_PATH)
-        fields = self._parse(request, await self._served.read_body(request))
+        fields = self._parse(request, await self._exchange.read_body(request))
         model = self._graph(fields)
         if path.endswith("tokenize"):
             request.state.model = model.name
             return json_response({"tokens": await _tokenize(model, fields)})
         wanted = _parse_embeddings(fields)
-        result = await _embed(request, model, wanted)
+        result = await self._embed(request, model, wanted)
         body = wire.render_response(result, wanted.encoding_format)
         return json_response(body, headers=cut_warning(wanted, model))
 
     async def models(self, _request: Request) -> Response:
-        data = [describe(model, owner="OVMS") for model in self._served.models.values()]
+        data = [describe(model, owner="OVMS") for model in self._exchange.catalog.models.values()]
         return json_response({"data": data, "object": "list"})
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
         if not name:
             raise _Refusal(_INVALID_URL)
-        if name not in self._served.models:
+        if name not in self._exchange.catalog.models:
             raise _Refusal(_UNKNOWN_LISTED)
-        return json_response(describe(self._served.models[name], owner="OVMS"))
+        return json_response(describe(self._exchange.catalog.models[name], owner="OVMS"))
 
     async def server(self, _request: Request) -> Response:
         return json_response({"name": "ovembed", "version": __version__})
 
     async def alive(self, _request: Request) -> Response:
-        """Nothing listens before the models are loaded and warm, so an answer says that they are."""
         return Response(media_type="application/json")
 
-    async def ready(self, request: Request) -> Response:
-        self._version(request)
+    async def ready(self, _request: Request) -> Response:
+        with _unready_as(_NOT_READY):
+            await self._exchange.readiness.check()
+        return Response(media_type="application/json")
+
+    async def model_ready(self, request: Request) -> Response:
+        with _unready_as(_MODEL_NOT_READY):
+            await self._exchange.readiness.check(self._version(request).name)
         return Response(media_type="application/json")
 
     async def metadata(self, request: Request) -> Response:
@@ -197,19 +229,21 @@ class _Handlers:
     async def statuses(self, _request: Request) -> Response:
         """Of all models; none is here that is not loaded."""
         available = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": "OK"}}
-        return json_response({name: {"model_version_status": [available]} for name in self._served.models})
+        return json_response({name: {"model_version_status": [available]} for name in self._exchange.catalog.models})
 
     async def reload(self, request: Request) -> Response:
         """OVMS's 200: no reload was needed. The models are those of the start, whatever the repository holds now."""
         return await self.statuses(request)
 
     def _version(self, request: Request) -> ServedModel:
-        name = request.path_params["name"]
-        if name not in self._served.models:
-            raise _Refusal(_UNKNOWN_MODEL)
+        """Raises ModelUnready for a model that is being loaded."""
+        try:
+            model = self._exchange.catalog.named(request.path_params["name"])
+        except ModelNotFound as error:
+            raise _Refusal(_UNKNOWN_MODEL) from error
         if request.path_params.get("version", "1") != "1":
             raise _Refusal(_UNKNOWN_VERSION)
-        return self._served.models[name]
+        return model
 
     def _parse(self, request: Request, body: bytes) -> dict[str, Any]:
         try:
@@ -227,7 +261,7 @@ class _Handlers:
         name = request.path_params["rest"]
         if not name:
             return _Refusal(_NO_NAME)
-        if name not in self._served.models:
+        if name not in self._exchange.catalog.models:
             return _Refusal(_UNKNOWN_GRAPH)
         return _rejected("Non-json request received in embeddings calculator")
 
@@ -235,11 +269,26 @@ class _Handlers:
         name = fields.get("model")
         if name is not None and not isinstance(name, str):
             raise _Refusal(_MODEL_NOT_A_STRING)
-        if name and name not in self._served.models:
-            raise _Refusal(_UNKNOWN_GRAPH)
-        if not name and len(self._served.models) > 1:
-            raise _Refusal(_MODEL_MISSING)
-        return self._served.choose(name or None)
+        try:
+            return self._exchange.catalog.choose(name or None)
+        except (ModelNotFound, ModelUnready, RequestError) as error:
+            raise _Refusal(nearest(_NO_GRAPH, error)) from error
+
+    async def _embed(self, request: Request, model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
+        try:
+            return await self._exchange.embed(request, model, wanted)
+        except TextTooLong as error:
+            longest = max(await model.lengths(wanted))
+            limit = model.engine.spec.max_tokens
+            raise _rejected(f"Input length {longest} longer than allowed {limit}") from error
+
+
+@contextmanager
+def _unready_as(text: str) -> Iterator[None]:
+    try:
+        yield
+    except (ModelUnready, ShuttingDown) as error:
+        raise _Refusal(_Fault(503, f"{text} - {error}")) from error
 
 
 def _parse_embeddings(fields: dict[str, Any]) -> EmbeddingsRequest:
@@ -295,15 +344,6 @@ def _shape(item: object) -> str:
     if first == "other":
         return "other"
     return f"array of {first}" if {type(inner) for inner in item} == {type(item[0])} else "mixed"
-
-
-async def _embed(request: Request, model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
-    try:
-        return await embed(request, model, wanted)
-    except TextTooLong as error:
-        longest = max(await model.lengths(wanted))
-        limit = model.engine.spec.max_tokens
-        raise _rejected(f"Input length {longest} longer than allowed {limit}") from error
 
 
 async def _tokenize(model: ServedModel, fields: dict[str, Any]) -> list[Tokens] | Tokens:

@@ -17,17 +17,21 @@ from starlette.routing import Route
 
 from ovembed import __version__, vectors, wire
 from ovembed.errors import (
+    BodyTimeout,
     EngineError,
     InputError,
     ModelNotFound,
+    ModelUnready,
     OvembedError,
     Overloaded,
     RequestError,
+    RequestTimeout,
     ShuttingDown,
     TextError,
+    Unauthorized,
 )
-from ovembed.http.replies import COME_BACK, json_response, nearest
-from ovembed.server.exchange import WARNING_HEADER, cut_warning, embed
+from ovembed.http.replies import HEADERS, json_response, nearest
+from ovembed.server.exchange import WARNING_HEADER, cut_warning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from ovembed.protocols import Embeddings
-    from ovembed.server.exchange import Served
+    from ovembed.server.exchange import Exchange
     from ovembed.serving.models import ServedModel
     from ovembed.wire import EmbeddingsRequest
 
@@ -56,7 +60,11 @@ class _EmptyInput(RequestError):
 _PROBLEMS: Mapping[type[Exception], _Problem] = {
     OvembedError: _Problem(500, "Backend"),
     EngineError: _Problem(424, "Backend"),
+    Unauthorized: _Problem(401, "Validation"),
+    BodyTimeout: _Problem(408, "Validation"),
+    RequestTimeout: _Problem(504, "Overloaded"),
     Overloaded: _Problem(429, "Overloaded"),
+    ModelUnready: _Problem(503, "Unhealthy"),
     ShuttingDown: _Problem(503, "Overloaded"),
     ModelNotFound: _Problem(404, "Validation"),
     InputError: _Problem(413, "Validation"),
@@ -72,8 +80,8 @@ def owns(path: str) -> bool:
     return path in _PATHS
 
 
-def routes(served: Served) -> list[Route]:
-    handlers = _Handlers(served)
+def routes(exchange: Exchange) -> list[Route]:
+    handlers = _Handlers(exchange)
     return [
         Route("/", handlers.embed, methods=["POST"]),
         Route("/embed", handlers.embed, methods=["POST"]),
@@ -87,7 +95,7 @@ def render(request: Request, error: Exception) -> Response:
     match error:
         case OvembedError():
             problem = nearest(_PROBLEMS, error)
-            return _error(problem, str(error), COME_BACK if problem.status == 429 else None)
+            return _error(problem, str(error), HEADERS.get(problem.status))
         case HTTPException():  # not with this method
             message = f"{error.detail}: {request.method} {request.url.path}"
             return _error(_Problem(error.status_code, "Validation"), message, error.headers)
@@ -100,22 +108,22 @@ def _error(problem: _Problem, message: str, headers: Mapping[str, str] | None = 
 
 
 class _Handlers:
-    def __init__(self, served: Served) -> None:
-        self._served = served
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
 
     async def embed(self, request: Request) -> Response:
-        fields = wire.parse_object(await self._served.read_body(request))
+        fields = wire.parse_object(await self._exchange.read_body(request))
         wanted = _parse(fields)
         normalize = _parse_bool(fields, "normalize", default=True)
-        model = self._served.choose(wanted.model or request.query_params.get("model"))
-        result = await embed(request, model, wanted)
+        model = self._exchange.catalog.choose(wanted.model or request.query_params.get("model"))
+        result = await self._exchange.embed(request, model, wanted)
         as_is = model.engine.spec.normalize or not normalize
         rows = result.vectors if as_is else vectors.normalize(result.vectors)
         return json_response(list(rows), headers=_headers(result, wanted, model, normalize=normalize))
 
     async def info(self, request: Request) -> Response:
         """A limit that this server does not have is null."""
-        model = self._served.choose(request.query_params.get("model"))
+        model = self._exchange.catalog.choose(request.query_params.get("model"))
         spec = model.engine.spec
         return json_response(
             {
@@ -139,7 +147,8 @@ class _Handlers:
         )
 
     async def health(self, _request: Request) -> Response:
-        return json_response({"status": "ok", "models": list(self._served.models)})
+        await self._exchange.readiness.check()
+        return json_response({"status": "ok", "models": list(self._exchange.catalog.models)})
 
 
 def _parse(fields: dict[str, Any]) -> EmbeddingsRequest:

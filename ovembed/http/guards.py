@@ -1,0 +1,84 @@
+"""Around an application: who may give it work, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+
+from ovembed.errors import OvembedError, ShuttingDown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from ovembed.http.keys import KeyFile
+
+# They tell about the server (health, metrics, models), and give nobody work.
+_OPEN_METHODS = {"GET", "HEAD"}
+
+
+class Traffic:
+    """Requests at work, and whether the server is to end after them."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.draining = False
+
+    def check(self) -> None:
+        """Raises ShuttingDown while draining."""
+        if self.draining:
+            raise ShuttingDown("The server is shutting down.")
+
+
+class Guards:
+    """Lets requests for work in that have a key, unless the server drains, and counts them while they run.
+
+    `render` makes the reply to a refusal: what clients of the request's path expect.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        traffic: Traffic,
+        keys: KeyFile | None = None,
+        *,
+        render: Callable[[Request, OvembedError], Response],
+    ) -> None:
+        self._app = app
+        self._render = render
+        self._traffic = traffic
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] in _OPEN_METHODS:
+            await self._app(scope, receive, send)
+            return
+        try:
+            if self._keys is not None:
+                self._keys.check(scope)
+            self._traffic.check()
+            await self._run(scope, receive, send)
+        except OvembedError as error:
+            await self._render(Request(scope), error)(scope, receive, send)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises ShuttingDown for a request that is cut off, at the end of the grace, before its reply began."""
+        replied = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal replied
+            replied = True
+            await send(message)
+
+        self._traffic.running += 1
+        try:
+            await self._app(scope, receive, watched_send)
+        except asyncio.CancelledError as error:
+            if not replied:
+                raise ShuttingDown("The server is shutting down.") from error
+        finally:
+            self._traffic.running -= 1
