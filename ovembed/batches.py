@@ -14,8 +14,8 @@ DEFAULT_BATCH_TOKENS = 512
 def plan(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
     """Group positions so that longest times count stays within the budget; a text above it runs alone.
 
-    Every position comes exactly once. The longest batches come first, so that workers sharing them end
-    together.
+    Every position comes exactly once. The longest batches come first, and in each its longest text, so that
+    workers sharing them end together.
     """
     groups: list[list[int]] = []
     longest = 0

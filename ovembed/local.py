@@ -30,13 +30,14 @@ class LocalEmbedder(Embedder):
         admitted = admission.admit_texts(self.engine, texts, truncate=truncate)
         lengths = [len(tokens) for tokens in admitted.tokens]
         vectors = np.empty((len(texts), self.engine.spec.dimensions), dtype=np.float32)
+        groups = batches.plan(lengths, self._max_batch_tokens)
 
         def run(positions: list[int]) -> None:
             rows = self.engine.run([admitted.tokens[position] for position in positions])
             for position, row in zip(positions, rows, strict=True):
                 vectors[position] = row
 
-        for _ in self._workers.map(run, batches.plan(lengths, self._max_batch_tokens)):
+        for _ in self._workers.map(run, groups):
             pass
         return Embeddings(
             vectors=vectors,
@@ -45,6 +46,7 @@ class LocalEmbedder(Embedder):
             truncated=admitted.truncated,
             model=self.name,
             fingerprint=self.engine.spec.fingerprint,
+            computed_tokens=sum(len(group) * lengths[group[0]] for group in groups),
         )
 
     def prompt(self, name: str | None = None) -> str:

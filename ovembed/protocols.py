@@ -27,6 +27,7 @@ class Embeddings:
     total_tokens: their sum, as the endpoint counts it.
     truncated: positions of the texts that were cut to the model's length.
     fingerprint: of the vector space (see ModelSpec); None where the endpoint does not tell.
+    computed_tokens: tokens that were run, padding included; None where the endpoint does not tell.
     """
 
     vectors: Vectors
@@ -35,6 +36,7 @@ class Embeddings:
     truncated: tuple[int, ...]
     model: str
     fingerprint: str | None
+    computed_tokens: int | None = None
 
 
 class Engine(Protocol):

@@ -48,8 +48,12 @@ HOMES = {
     "uvicorn": {"http"},
     "prometheus_client": {"server", "gateway"},
     "google": {"repository"},
+    "pyarrow": {"corpus"},
+    "pypdfium2": {"corpus"},
+    "bs4": {"corpus"},
+    "zstandard": {"corpus"},
 }
-INSIDE_FUNCTIONS = {"optimum", "nncf", "torch", "transformers"}
+INSIDE_FUNCTIONS = {"optimum", "nncf", "torch", "transformers", "pyarrow", "pypdfium2", "bs4", "zstandard"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ovembed import corpus
-from ovembed.corpus import Format, Item
+from ovembed.corpus import Format, Item, Options
 from ovembed.errors import InputError
 from ovembed.local import LocalEmbedder
 from tests.fakes import FakeEngine, make_spec
@@ -76,12 +76,13 @@ def test_an_unknown_ending_is_refused() -> None:
 
 
 def embed(output: Path, kind: Format, texts: list[str], *, dimensions: int | None = None, force: bool = False) -> None:
+    options = Options(dimensions=dimensions, strict=True)
     engine = FakeEngine(make_spec(max_tokens=1000))
     with (
         corpus.open_writer(output, kind, io.BytesIO(), force=force) as writer,
         LocalEmbedder(engine, "fake") as embedder,
     ):
-        corpus.embed_corpus(corpus.read_texts(texts), embedder, writer, dimensions=dimensions)
+        corpus.embed_corpus(corpus.read_texts(texts), embedder, writer, options)
 
 
 TEXTS = [f"text {'x' * (number % 7)} {number}" for number in range(2500)]
@@ -108,8 +109,11 @@ def test_jsonl_and_json_hold_the_same_rows(tmp_path: Path) -> None:
     embed(tmp_path / "a.jsonl", "jsonl", TEXTS)
     embed(tmp_path / "a.json", "json", TEXTS)
     whole = json.loads((tmp_path / "a.json").read_text())
-    assert whole["data"] == [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert (whole["model"], whole["dimensions"]) == ("fake", 8)
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    space = {"model": "fake", "fingerprint": make_spec(max_tokens=1000).fingerprint}
+    assert [row | space for row in whole["data"]] == lines
+    assert {name: whole[name] for name in space} == space
+    assert whole["dimensions"] == 8
     assert whole["usage"]["prompt_tokens"] == sum(len(text) + 2 for text in TEXTS)
     rows = np.array([row["embedding"] for row in whole["data"]], dtype=np.float32)
     np.testing.assert_allclose(rows, expected(TEXTS), rtol=1e-6)
@@ -143,7 +147,9 @@ def test_a_failed_job_leaves_nothing_and_replaces_nothing(tmp_path: Path, kind: 
 def test_json_on_stdout_is_whole_or_nothing() -> None:
     stdout = io.BytesIO()
     with pytest.raises(InputError), corpus.open_writer(None, "json", stdout, force=False) as writer:
-        corpus.embed_corpus(corpus.read_texts(["a", ""]), LocalEmbedder(FakeEngine(), "fake"), writer)
+        corpus.embed_corpus(
+            corpus.read_texts(["a", ""]), LocalEmbedder(FakeEngine(), "fake"), writer, Options(strict=True)
+        )
     assert stdout.getvalue() == b""
 
 
@@ -157,7 +163,7 @@ def test_no_texts_are_an_error() -> None:
         pytest.raises(InputError, match="no texts"),
         corpus.open_writer(None, "json", io.BytesIO(), force=False) as writer,
     ):
-        corpus.embed_corpus([], LocalEmbedder(FakeEngine(), "fake"), writer)
+        corpus.embed_corpus([], LocalEmbedder(FakeEngine(), "fake"), writer, Options())
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
@@ -169,7 +175,7 @@ def test_cut_texts_are_named_by_their_place() -> None:
     engine = FakeEngine(make_spec(max_tokens=4))
     with corpus.open_writer(None, "json", io.BytesIO(), force=False) as writer:
         summary = corpus.embed_corpus(
-            corpus.read_texts(["a", "too long"]), LocalEmbedder(engine, "fake"), writer, truncate=True
+            corpus.read_texts(["a", "too long"]), LocalEmbedder(engine, "fake"), writer, Options(truncate=True)
         )
-    assert summary.truncated == ("--text line 2",)
+    assert summary.truncated_places == ("--text line 2",)
     assert (summary.texts, summary.tokens) == (2, 3 + 4)

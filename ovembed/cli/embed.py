@@ -30,7 +30,9 @@ def embed(
     output: Annotated[
         Path | None, option("--output", "-o", help="File to write; its ending tells the format.", show_default="stdout")
     ] = None,
-    kind: Annotated[str | None, option("--format", "-f", help="json, jsonl or npy.", show_default="json")] = None,
+    kind: Annotated[
+        str | None, option("--format", "-f", help="json, jsonl, npy, npz, parquet or sqlite.", show_default="json")
+    ] = None,
     dimensions: Annotated[
         int | None, option("--dimensions", "-d", min=1, help="Cut vectors to so many and normalize again.")
     ] = None,
@@ -41,10 +43,14 @@ def embed(
     truncate: Annotated[
         bool, option("--truncate/--no-truncate", help="Cut texts that are too long instead of refusing them.")
     ] = False,
+    strict: Annotated[
+        bool, option("--strict", help="End at the first text that cannot be embedded, instead of going on without it.")
+    ] = False,
+    resume: Annotated[bool, option("--resume", help="Continue a job that broke off.")] = False,
     force: Annotated[bool, option("--force", help="Replace existing output.")] = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Turn texts into vectors: JSON, JSONL or NPY.
+    """Turn texts into vectors: JSON, JSONL, NPY, NPZ, Parquet or SQLite.
 
     The model runs in this process (--model), or behind an endpoint (--url). Without either, the only model of
     the repository is taken.
@@ -57,7 +63,9 @@ def embed(
     items = _items(files, text)
     with (
         stdout_bytes() as stdout,
-        corpus.open_writer(output, corpus.format_of(output, _format(kind)), stdout, force=force) as writer,
+        corpus.open_writer(
+            output, corpus.format_of(output, _format(kind)), stdout, force=force, resume=resume
+        ) as writer,
         _open(model, url, api_key, repository) as embedder,
         talk.bar(*_columns()) as bar,
     ):
@@ -70,9 +78,12 @@ def embed(
             items,
             embedder,
             writer,
-            prompt=embedder.prompt(prompt_name) if prompt is None else prompt,
-            dimensions=dimensions,
-            truncate=truncate,
+            corpus.Options(
+                prompt=embedder.prompt(prompt_name) if prompt is None else prompt,
+                dimensions=dimensions,
+                truncate=truncate,
+                strict=strict or output is None,
+            ),
             on_progress=show,
         )
     _say_summary(talk, summary, output)
@@ -138,7 +149,8 @@ def _count_lines(files: list[str] | None, texts: list[str] | None) -> int | None
 
 def _say_summary(talk: Talk, summary: Summary, output: Path | None) -> None:
     if summary.truncated:
-        shown = ", ".join(summary.truncated[:3]) + (", …" if len(summary.truncated) > 3 else "")
-        talk.say(f"Cut to the model's length: {len(summary.truncated)} of {summary.texts} texts ({shown}).", "yellow")
+        places = summary.truncated_places
+        shown = ", ".join(places) + (", …" if summary.truncated > len(places) else "")
+        talk.say(f"Cut to the model's length: {summary.truncated} of {summary.texts} texts ({shown}).", "yellow")
     if output is not None:
         talk.say(f"{summary.texts} texts, {summary.tokens} tokens -> {output}")

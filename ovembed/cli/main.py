@@ -65,5 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except OvembedError as error:
-        sys.stderr.write(f"ovembed: {error}\n")
+        notes = getattr(error, "__notes__", ())
+        sys.stderr.write(f"ovembed: {' '.join([str(error), *notes])}\n")
         sys.exit(exit_code(error))

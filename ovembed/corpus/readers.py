@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from ovembed.corpus.rows import Item
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 STDIN = "-"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A text and where it stands; `line` counts from 1."""
-
-    text: str
-    source: str
-    line: int
-
-    @property
-    def place(self) -> str:
-        return f"{self.source} line {self.line}"
 
 
 def read_texts(texts: Iterable[str]) -> Iterator[Item]:

@@ -1,0 +1,56 @@
+"""JSONL: an object a line with index, text, source, space and embedding, so that every line stands for itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from ovembed.corpus import precision
+from ovembed.corpus.lines import LineRows, Lines
+from ovembed.corpus.rows import Space
+from ovembed.corpus.stored import StoredVectors, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from ovembed.corpus.precision import Codes
+    from ovembed.corpus.rows import Row
+
+
+def write(stored: StoredVectors, path: Path) -> None:
+    start = 0
+    with path.open("wb") as file:
+        for rows, codes in stored.parts():
+            file.writelines(row_lines(rows, codes, start, stored.space))
+            start += len(rows)
+
+
+def row_lines(rows: Sequence[Row], codes: Codes, start: int, space: Space) -> Iterator[bytes]:
+    """A line for each row; `start` is the index of the first."""
+    told = {name: value for name, value in space.to_json().items() if name != "dimensions"}
+    for index, (row, code) in enumerate(zip(rows, codes, strict=True), start=start):
+        line = {"index": index, **row.to_json(), **told, "embedding": code}
+        yield orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+
+
+def read(path: Path) -> StoredVectors:
+    """The vectors are in memory, the rows are not. Lines of other programs do: they need `embedding` alone."""
+    with reading(path):
+        lines = Lines(path)
+        space = _space(orjson.loads(lines[0]))
+        codes = np.empty((len(lines), precision.width(space)), dtype=precision.dtype(space.precision))
+        for position, line in enumerate(lines):
+            values = orjson.loads(line)
+            if _space(values) != space:
+                raise ValueError(f"line {position + 1} is of another space than line 1")
+            codes[position] = values["embedding"]
+        return StoredVectors(space, codes, LineRows(lines))
+
+
+def _space(line: dict[str, Any]) -> Space:
+    numbers = len(line["embedding"])
+    dimensions = numbers * 8 if line.get("precision") == "binary" else numbers
+    return Space.from_json({"model": "", "dimensions": dimensions} | line)

@@ -1,0 +1,72 @@
+"""NPY: the codes alone, C order, (n, width); beside them `.meta.jsonl` with the space, then a line for each row.
+
+Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+import orjson
+
+from ovembed.corpus import precision
+from ovembed.corpus.lines import LineRows, Lines
+from ovembed.corpus.rows import Space
+from ovembed.corpus.stored import StoredVectors, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from ovembed.corpus.precision import Codes
+    from ovembed.corpus.rows import Row
+
+
+def meta_path(path: Path) -> Path:
+    return path.with_suffix(".meta.jsonl")
+
+
+def write(stored: StoredVectors, path: Path) -> None:
+    with path.open("wb") as vectors, meta_path(path).open("wb") as meta:
+        write_header(vectors, stored.space, len(stored))
+        meta.write(meta_head(stored.space))
+        start = 0
+        for rows, codes in stored.parts():
+            vectors.write(codes.tobytes())
+            meta.writelines(meta_lines(rows, start))
+            start += len(rows)
+
+
+def read(path: Path) -> StoredVectors:
+    """The vectors are a memory map of the file."""
+    with reading(path):
+        codes = np.load(path, mmap_mode="r", allow_pickle=False)
+        return with_meta(codes, Lines(meta_path(path)))
+
+
+def write_header(stream: IO[bytes], space: Space, rows: int) -> None:
+    """Of the same length for any number of rows, so that it can be replaced: numpy pads for 20 digits."""
+    descr = precision.dtype(space.precision).str
+    header = {"descr": descr, "fortran_order": False, "shape": (rows, precision.width(space))}
+    np.lib.format.write_array_header_1_0(stream, header)
+
+
+def meta_head(space: Space) -> bytes:
+    return orjson.dumps(space.to_json(), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def meta_lines(rows: Sequence[Row], start: int) -> Iterator[bytes]:
+    """A line for each row; `start` is the index of the first."""
+    for index, row in enumerate(rows, start=start):
+        yield orjson.dumps({"index": index, **row.to_json()}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def with_meta(codes: Codes, lines: Lines) -> StoredVectors:
+    """Codes, and the lines that belong to them. Raises ValueError when these are of other vectors."""
+    space = Space.from_json(orjson.loads(lines[0]))
+    rows = LineRows(lines, skip=1)
+    expected = (len(rows), precision.width(space)), precision.dtype(space.precision)
+    if (codes.shape, codes.dtype) != expected:
+        raise ValueError(f"{codes.dtype} {codes.shape} beside lines about {expected[1]} {expected[0]}")
+    return StoredVectors(space, codes, rows)

@@ -1,0 +1,120 @@
+"""Parquet: a column for each thing known of a row, `embedding` as fixed-size lists, the space in the schema.
+
+The schema's metadata: `ovembed` holds the space as JSON. Format: https://parquet.apache.org/docs/file-format/
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import orjson
+
+from ovembed.corpus import precision
+from ovembed.corpus.rows import Row, Space
+from ovembed.corpus.stored import StoredVectors, reading
+from ovembed.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow
+
+_SPACE_KEY = b"ovembed"
+_EMBEDDING = "embedding"
+_GROUPS_KEPT = 2
+
+
+def write(stored: StoredVectors, path: Path) -> None:
+    pa, pq = _arrow()
+    schema = _schema(pa, stored.space)
+    with pq.ParquetWriter(path, schema, compression=_COMPRESSION, use_dictionary=["source"]) as writer:
+        for rows, codes in stored.parts():
+            objects = [row.to_json() for row in rows]
+            columns = [
+                pa.array([row.get(field.name) for row in objects], field.type)
+                for field in schema
+                if field.name != _EMBEDDING
+            ]
+            numbers = pa.array(codes.reshape(-1))
+            columns.append(pa.FixedSizeListArray.from_arrays(numbers, type=schema.field(_EMBEDDING).type))
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+# Numbers do not get smaller, but slower to read.
+_COMPRESSION = {"id": "zstd", "text": "zstd", "source": "zstd"}
+
+
+def read(path: Path) -> StoredVectors:
+    """The vectors are in memory, the rows are read in groups."""
+    _, pq = _arrow()
+    with reading(path):
+        file = pq.ParquetFile(path)
+        space = Space.from_json(orjson.loads(file.schema_arrow.metadata[_SPACE_KEY]))
+        shape = (file.metadata.num_rows, precision.width(space))
+        codes = np.empty(shape, dtype=precision.dtype(space.precision))
+        start = 0
+        for batch in file.iter_batches(columns=[_EMBEDDING]):
+            numbers = batch.column(_EMBEDDING).flatten().to_numpy(zero_copy_only=False)
+            codes[start : start + len(batch)] = numbers.reshape(len(batch), shape[1])
+            start += len(batch)
+        return StoredVectors(space, codes, _ParquetRows(file), release=file.close)
+
+
+class _ParquetRows(Sequence[Row]):
+    """Rows of the group that was asked for last are kept."""
+
+    def __init__(self, file: pyarrow.parquet.ParquetFile) -> None:
+        self._file = file
+        self._columns = [name for name in file.schema_arrow.names if name != _EMBEDDING]
+        counts = (file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+        self._starts: list[int] = list(accumulate(counts, initial=0))
+        self._group = lru_cache(_GROUPS_KEPT)(self._read_group)
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @overload
+    def __getitem__(self, position: int) -> Row: ...
+    @overload
+    def __getitem__(self, position: slice) -> Sequence[Row]: ...
+    def __getitem__(self, position: int | slice) -> Row | Sequence[Row]:
+        if isinstance(position, slice):
+            return [self[one] for one in range(*position.indices(len(self)))]
+        one = range(len(self))[position]
+        group = bisect_right(self._starts, one) - 1
+        return Row.from_json(self._group(group)[one - self._starts[group]])
+
+    def _read_group(self, group: int) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._file.read_row_group(group, columns=self._columns).to_pylist()
+        return rows
+
+
+def _schema(pa: Any, space: Space) -> pyarrow.Schema:
+    number = pa.from_numpy_dtype(precision.dtype(space.precision))
+    return pa.schema(
+        {
+            "id": pa.string(),
+            "text": pa.string(),
+            "source": pa.string(),
+            "line": pa.int64(),
+            "offset": pa.int64(),
+            "tokens": pa.int32(),
+            "truncated": pa.bool_(),
+            _EMBEDDING: pa.list_(number, precision.width(space)),
+        },
+        metadata={_SPACE_KEY: orjson.dumps(space.to_json())},
+    )
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow  # noqa: PLC0415  of an extra, and slow to import
+        import pyarrow.parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtra("Parquet", "files") from error
+    return pyarrow, pyarrow.parquet
