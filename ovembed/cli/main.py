@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovembed import __version__
-from ovembed.cli import demo, embed, export, health, models, serve
+from ovembed.cli import demo, deploy, embed, export, health, models, serve
 from ovembed.cli.help_groups import GroupedCommand
 from ovembed.errors import NotReady, OvembedError
 
@@ -50,6 +50,7 @@ app.add_typer(models.app, name="models")
 app.command("serve", cls=GroupedCommand)(serve.serve)
 app.command("health")(health.health)
 app.command("embed")(embed.embed)
+app.add_typer(deploy.app, name="deploy")
 app.command("demo")(demo.demo)
 
 

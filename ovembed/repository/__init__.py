@@ -9,7 +9,7 @@ from ovembed.repository.model import Decision, Efficiency, Fidelity, ModelEntry,
 from ovembed.repository.model import read as read_model
 from ovembed.repository.model import write as write_model
 from ovembed.repository.repository import DEFAULT_CONFIG_NAME, ModelRepository, StagedModel
-from ovembed.repository.versions import NEWEST, SUPPORTED, Layout, OvmsVersion, ovms_version
+from ovembed.repository.versions import NEWEST, SUPPORTED, Layout, OvmsVersion, ovms_version, serving_all
 
 __all__ = [
     "DEFAULT_CONFIG_NAME",
@@ -34,6 +34,7 @@ __all__ = [
     "read_golden",
     "read_model",
     "read_serving",
+    "serving_all",
     "write_golden",
     "write_model",
     "write_serving_files",

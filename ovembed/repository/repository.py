@@ -92,6 +92,20 @@ class ModelRepository:
             raise ModelNotFound(f"{self.folder}/ {held}. {step}.")
         return self.get(names[0])
 
+    def check_movable(self) -> None:
+        """Raises InputError for what a server would miss that finds the folder in another place, as containers do."""
+        home, folder = self.config_path.parent, self.folder.resolve()
+        if not self.config_path.resolve().is_relative_to(folder):
+            raise InputError(f"{self.config_path} is not in {self.folder}/, which is all that a container gets of it.")
+        serving = config.read(self.config_path)
+        for name in serving.names:
+            place = Path(serving.base_path(name))
+            if place.is_absolute() or not (home / place).resolve().is_relative_to(folder):
+                raise InputError(
+                    f"'{name}' is served from {place}, which a container with {self.folder}/ alone would not find. "
+                    f"Move it into {self.folder}/, and name it there by a relative path in {self.config_path}."
+                )
+
     def check_name(self, name: str, *, overwrite: bool) -> None:
         """Raises InputError for a name that is not a plain relative path, nests in another model, or is taken."""
         if not all(_NAME_PART.fullmatch(part) for part in name.split("/")):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ovembed.spec import Pooling
 
 Layout = Literal["classic", "ov"]
@@ -88,6 +90,9 @@ SUPPORTED = (
 )
 NEWEST = SUPPORTED[-1]
 
+# These two serve the layout that went before theirs as well.
+_ALSO_CLASSIC = {"2025.2", "2025.3"}
+
 
 def ovms_version(text: str) -> OvmsVersion:
     """The release of that name, "2025.4" or "2025.4.1". Raises InputError for one that is not known here."""
@@ -99,6 +104,14 @@ def ovms_version(text: str) -> OvmsVersion:
     if release and _numbers(release[1]) > _numbers(NEWEST.name):
         raise InputError(f"OVMS {text} is newer than this ovembed knows. {known}; take {NEWEST.name}.")
     raise InputError(f"'{text}' is no OVMS version that serves embeddings. {known}.")
+
+
+def serving_all(names: Collection[str]) -> OvmsVersion | None:
+    """The oldest release that serves models laid out for each of these; None when there is none."""
+    versions = [ovms_version(name) for name in names]
+    newest = max(versions, key=SUPPORTED.index)
+    readable = {newest.layout} | ({"classic"} if newest.name in _ALSO_CLASSIC else set())
+    return newest if all(version.layout in readable for version in versions) else None
 
 
 def _numbers(name: str) -> list[int]:
