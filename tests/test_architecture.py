@@ -52,6 +52,7 @@ HOMES = {
     "pypdfium2": {"corpus"},
     "bs4": {"corpus"},
     "zstandard": {"corpus"},
+    "jinja2": {"deploy"},
 }
 INSIDE_FUNCTIONS = {"optimum", "nncf", "torch", "transformers", "pyarrow", "pypdfium2", "bs4", "zstandard"}
 

@@ -11,7 +11,7 @@ from ovembed.cli.main import app, exit_code
 from tests.cli import ovembed
 
 HEAVY = {"numpy", "openvino", "torch", "transformers", "optimum", "nncf", "httpx", "starlette", "uvicorn", "tokenizers"}
-HEAVY |= {"google.protobuf", "prometheus_client"}
+HEAVY |= {"google.protobuf", "jinja2", "prometheus_client"}
 COMMANDS = [command.name for command in app.registered_commands]
 
 

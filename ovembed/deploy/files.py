@@ -49,7 +49,7 @@ def _make(path: Path, content: str | Path) -> None:
     elif content.is_dir():
         shutil.copytree(content, path, ignore=shutil.ignore_patterns(".*"))
     else:
-        shutil.copyfile(content, path)
+        shutil.copy(content, path)
 
 
 def _move(source: Path, target: Path) -> None:
