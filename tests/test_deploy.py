@@ -16,6 +16,7 @@ import yaml
 
 from ovembed import ModelRepository, __version__
 from ovembed.deploy import (
+    DEFAULT_BASE,
     ComposeSettings,
     ImageSettings,
     KubernetesSettings,
@@ -162,6 +163,9 @@ class TestDockerfile:
             [SCRIPTS / "hadolint", "-"], input=text(dockerfile(settings), "Dockerfile"), capture_output=True, text=True
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    def test_the_help_tells_the_base_image(self) -> None:
+        assert DEFAULT_BASE in ovembed("deploy", "dockerfile", "--help").stdout.decode()
 
     def test_what_is_not_asked_for_is_not_copied(self) -> None:
         assert f"ovembed=={__version__}" in text(dockerfile(ImageSettings()), "Dockerfile")
@@ -410,6 +414,7 @@ class TestWriting:
 
     def test_wrong_use_is_told_in_a_line(self, tmp_path: Path) -> None:
         assert "holds no model" in failure(ovembed("deploy", "compose", "out", cwd=tmp_path))
+        assert "holds no model" in failure(ovembed("deploy", "dockerfile", "out", "--bake", cwd=tmp_path))
         (tmp_path / "file").touch()
         assert "file cannot be written" in failure(ovembed("deploy", "dockerfile", "file", cwd=tmp_path))
         assert ovembed("deploy", "compose", "out", "--server", "tei", cwd=tmp_path).returncode == 2

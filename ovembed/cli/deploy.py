@@ -50,10 +50,11 @@ def dockerfile(
 ) -> None:
     """A Dockerfile of two images: the server, and the OPEA gateway."""
     from ovembed import deploy
+    from ovembed.repository import ModelRepository
 
     if bake:
-        subject = _survey(repository, config)
-        files = deploy.dockerfile(_image(base_image, wheel, models=subject.folder), subject.config)
+        models = ModelRepository(repository, config)
+        files = deploy.dockerfile(_image(base_image, wheel, models.folder), deploy.movable_config(models))
     else:
         files = deploy.dockerfile(_image(base_image, wheel))
     _write(files, folder, force=force, as_json=as_json)
@@ -96,7 +97,7 @@ def k8s(
     gateway: Annotated[bool, option("--gateway/--no-gateway", help="Put the OPEA gateway before the server.")] = True,
     models: Annotated[
         Literal["pvc", "image"],
-        option("--models", help="On a volume, or in an image made by `ovembed deploy dockerfile --bake`."),
+        option("--models", help="On a volume, or in the image that `deploy dockerfile --bake` makes."),
     ] = "pvc",
     cpus: Annotated[int, option("--cpus", min=1, help="CPUs of each server pod.")] = 2,
     max_replicas: Annotated[int, option("--max-replicas", min=1, help="Most pods of a kind, under load.")] = 4,
@@ -113,7 +114,7 @@ def k8s(
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Kubernetes manifests with a kustomization, and values for OVMS's Helm chart."""
+    """Kubernetes manifests, and values for OVMS's Helm chart."""
     from ovembed import deploy
 
     settings = deploy.KubernetesSettings(

@@ -13,7 +13,7 @@ from ovembed.deploy.settings import (
     ModelSource,
     Server,
 )
-from ovembed.deploy.subject import Subject, survey
+from ovembed.deploy.subject import Subject, movable_config, survey
 
 __all__ = [
     "DEFAULT_BASE",
@@ -27,6 +27,7 @@ __all__ = [
     "compose",
     "dockerfile",
     "kubernetes",
+    "movable_config",
     "survey",
     "write",
 ]

@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ovembed.errors import InputError
+from ovembed.errors import InputError, ModelNotFound
 from ovembed.repository import read_serving, serving_all
 
 if TYPE_CHECKING:
@@ -45,17 +45,27 @@ def survey(repository: ModelRepository, model: str | None = None) -> Subject:
     place, InputError when no one server or user fits all models.
     """
     default = repository.get(model) if model is not None else repository.only()
-    repository.check_movable()
     entries = repository.models()
     return Subject(
         folder=repository.folder,
-        config=repository.config_path.resolve().relative_to(repository.folder.resolve()).as_posix(),
+        config=movable_config(repository),
         default=default.name,
         servables=tuple(name for entry in entries for name in _servables(entry)),
         ovms=_server_for(entries),
         size_bytes=sum(entry.size_bytes for entry in entries),
         reader=_reader(repository.folder),
     )
+
+
+def movable_config(repository: ModelRepository) -> str:
+    """The configuration file, relative to the folder.
+
+    Raises ModelNotFound for a repository without models, InputError where a copy of the folder would not do.
+    """
+    if not repository.names():
+        raise ModelNotFound(f"{repository.folder}/ holds no model. Export one first: ovembed export SOURCE")
+    repository.check_movable()
+    return repository.config_path.resolve().relative_to(repository.folder.resolve()).as_posix()
 
 
 def _servables(entry: ModelEntry) -> tuple[str, ...]:
