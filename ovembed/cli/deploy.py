@@ -84,7 +84,7 @@ def compose(
     settings = deploy.ComposeSettings(server, _image(base_image, wheel))
     files = deploy.compose(_survey(repository, config, model), settings, folder)
     _write(files, folder, force=force, as_json=as_json)
-    _say_next(quiet, f"docker compose --project-directory {folder} up --detach --wait")
+    _say_next(quiet, f"docker compose --file {folder / 'compose.yaml'} up --detach --wait")
 
 
 @app.command("k8s")
