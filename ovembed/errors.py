@@ -37,7 +37,10 @@ class InputError(OvembedError):
 
 
 class TextError(InputError):
-    """One of several texts cannot be embedded: `position` is its place among them, `problem` says why."""
+    """One of several texts cannot be embedded.
+
+    `position` is its place among them, `problem` says why.
+    """
 
     def __init__(self, position: int, problem: str) -> None:
         super().__init__(f"Input {position}: {problem}")

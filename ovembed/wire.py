@@ -205,10 +205,11 @@ def parse_inputs(fields: dict[str, Any], name: str) -> Inputs:
         raise RequestError(f"'{name}' is empty.", param=name)
     if all(isinstance(item, str) for item in value):
         return Inputs(texts=value)
-    if _are_ids(value):
-        return Inputs(token_lists=[value])
-    if all(isinstance(item, list) and _are_ids(item) for item in value):
-        return Inputs(token_lists=value)
+    if (ids := _ids(value)) is not None:
+        return Inputs(token_lists=[ids])
+    token_lists = [ids for item in value if isinstance(item, list) and (ids := _ids(item)) is not None]
+    if len(token_lists) == len(value):
+        return Inputs(token_lists=token_lists)
     raise RequestError(f"'{name}' must not mix strings, token ids and other things.", param=name)
 
 
@@ -229,8 +230,19 @@ def _parse_prompt(fields: dict[str, Any]) -> tuple[str | None, InputType | None]
     return prompt_name, input_type
 
 
-def _are_ids(value: list[Any]) -> bool:
-    return all(type(item) is int for item in value)
+def _ids(value: list[Any]) -> Tokens | None:
+    """None where something in it is no whole number."""
+    if all(type(item) is int for item in value):
+        return value
+    ids = [number for item in value if (number := whole_number(item)) is not None]
+    return ids if len(ids) == len(value) else None
+
+
+def whole_number(value: object) -> int | None:
+    """JSON does not tell 4 from 4.0, and some clients write the one for the other; None for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
 
 
 def _parse_encoding_format(fields: dict[str, Any]) -> EncodingFormat:
@@ -246,9 +258,10 @@ def _parse_dimensions(fields: dict[str, Any]) -> int | None:
     value = fields.get("dimensions")
     if value is None:
         return None
-    if type(value) is not int or value < 1:
+    number = whole_number(value)
+    if number is None or number < 1:
         raise RequestError("'dimensions' must be a positive integer.", param="dimensions")
-    return value
+    return number
 
 
 def _parse_truncate(fields: dict[str, Any]) -> bool:

@@ -61,6 +61,13 @@ def test_every_type_of_input(input_type: str) -> None:
     assert wire.parse_request(body(input_type=input_type)).input_type == input_type
 
 
+def test_a_whole_number_may_be_written_as_a_fraction() -> None:
+    request = wire.parse_request(b'{"input": [[1.0, 2], [3e1]], "dimensions": 4.0}')
+    assert request == wire.parse_request(body(input=[[1, 2], [30]], dimensions=4))
+    assert {type(each) for each in [request.dimensions, *request.token_lists[0]]} == {int}  # type: ignore[index]
+    assert wire.parse_request(b'{"input": [1, 2.0]}').token_lists == [[1, 2]]
+
+
 def test_null_fields_count_as_absent() -> None:
     fields = ("model", "encoding_format", "dimensions", "truncate", "prompt_name", "input_type")
     given_null = wire.parse_request(body(**dict.fromkeys(fields)))
@@ -88,7 +95,7 @@ def test_unknown_fields_are_ignored() -> None:
         ("encoding_format", ["float"]),
         ("dimensions", 0),
         ("dimensions", -4),
-        ("dimensions", 2.0),
+        ("dimensions", 2.5),
         ("dimensions", True),
         ("dimensions", "8"),
         ("truncate", "yes"),

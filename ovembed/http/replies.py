@@ -79,7 +79,7 @@ def json_response(content: object, status: int = 200, headers: Mapping[str, str]
 
 
 def error_reply(error: OvembedError) -> Response:
-    found = nearest(PROBLEMS, error)
+    found = nearest(PROBLEMS, type(error))
     body = wire.render_error(str(error), kind=found.kind, param=_param(error), code=found.code)
     return json_response(body, found.status, HEADERS.get(found.status))
 
@@ -101,6 +101,6 @@ def _param(error: Exception) -> str | None:
             return None
 
 
-def nearest(table: Mapping[type[Exception], Result], error: Exception) -> Result:
-    """The entry for the error's class, or for the nearest of its ancestors."""
-    return next(table[kind] for kind in type(error).__mro__ if kind in table)
+def nearest(table: Mapping[type[Exception], Result], kind: type[Exception]) -> Result:
+    """The entry for this class of errors, or for the nearest of its ancestors."""
+    return next(table[known] for known in kind.__mro__ if known in table)

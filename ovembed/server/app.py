@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from ovembed.errors import OvembedError
 from ovembed.http.requests import Limits
@@ -50,7 +51,15 @@ def error_response(request: Request, error: Exception) -> Response:
 
 
 async def _render(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        error.headers = {"Allow": ", ".join(sorted(_allowed_methods(request)))}
     return error_response(request, error)
+
+
+def _allowed_methods(request: Request) -> set[str]:
+    """Of all routes of the path; starlette tells those of the first."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in routes for method in route.methods}
 
 
 async def _render_nothing(_request: Request, _error: Exception) -> Response:

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ovembed.errors import (
+    BodyTimeout,
+    EngineError,
+    Overloaded,
+    RequestError,
+    RequestTimeout,
+    RequestTooLarge,
+    ShuttingDown,
+    TextError,
+    TextTooLong,
+    Unauthorized,
+)
 from ovembed.http import requests
 
 if TYPE_CHECKING:
@@ -17,6 +29,11 @@ if TYPE_CHECKING:
     from ovembed.wire import EmbeddingsRequest
 
 WARNING_HEADER = "X-Ovembed-Warning"
+
+# What may become of a request that asks for work, of its body, and of the texts in it.
+POST_FAULTS = (Unauthorized, ShuttingDown)
+BODY_FAULTS = (RequestError, RequestTooLarge, BodyTimeout)
+EMBEDDING_FAULTS = (TextError, TextTooLong, Overloaded, EngineError, RequestTimeout)
 
 
 class Exchange:

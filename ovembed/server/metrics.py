@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
+from ovembed.server.openapi import Described, Reply
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -90,8 +92,18 @@ class Metrics:
         if request.asked_for_work and request.status in _REFUSALS:
             self._refused.labels(_REFUSALS[request.status]).inc()
 
-    async def page(self, request: Request) -> Response:
-        """The route for Prometheus: its text format, or OpenMetrics where that is asked for."""
+    def route(self) -> Described:
+        formats = ("text/plain", "application/openmetrics-text")
+        return Described(
+            "/metrics",
+            self._page,
+            tag="Server",
+            summary="Metrics for Prometheus",
+            about="In Prometheus's text format, or in OpenMetrics where the Accept header asks for it.",
+            replies=[Reply(200, "Every metric of the server.", media_type=media_type) for media_type in formats],
+        )
+
+    async def _page(self, request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(self._registry), media_type=content_type)
 

@@ -6,11 +6,11 @@ import functools
 from typing import TYPE_CHECKING
 
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route
 
 from ovembed.http.guards import Guards, Traffic
 from ovembed.http.keys import KeyFile
 from ovembed.http.observed import REQUEST_ID, Observed
+from ovembed.server import openapi
 from ovembed.server.app import create_app, error_response
 from ovembed.server.catalog import Catalog
 from ovembed.server.exchange import WARNING_HEADER
@@ -57,7 +57,8 @@ class Service:
     def app(self) -> ASGIApp:
         """The application behind its guards. For requests only: no lifespan, no web sockets."""
         inner = create_app(self._catalog, Readiness(self.traffic, self._checks), self._settings.limits)
-        inner.router.routes.append(Route("/metrics", self._metrics.page))
+        inner.routes.append(self._metrics.route())
+        openapi.describe(inner, self._catalog.models, secured=self._keys is not None)
         app: ASGIApp = Guards(inner, self.traffic, self._keys, render=error_response)
         if self._settings.cors_origins:
             app = CORSMiddleware(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ovembed.admission import Admitted
     from ovembed.protocols import Engine, Tokens
     from ovembed.serving.batcher import Batcher
+    from ovembed.spec import ModelSpec
     from ovembed.wire import EmbeddingsRequest, InputType
 
 Result = TypeVar("Result")
@@ -125,15 +126,18 @@ class ServedModel:
                 return spec.prompt(request.prompt_name)
             except InputError as error:
                 raise RequestError(str(error), param="prompt_name") from error
-        if request.input_type is None:
-            return ""
-        names = (request.input_type, *_PROMPTS[request.input_type])
-        return next((spec.prompts[name] for name in names if name in spec.prompts), "")
+        return "" if request.input_type is None else prompt_for(spec, request.input_type)
 
     def _refuse_prompt(self, request: EmbeddingsRequest) -> None:
         if self._prompt(request):
             param = "input_type" if request.prompt_name is None else "prompt_name"
             raise RequestError(f"'{param}' puts a prompt before texts; send texts, not token ids.", param=param)
+
+
+def prompt_for(spec: ModelSpec, input_type: InputType) -> str:
+    """What the model wants before texts of that type; empty when it has no prompt for them."""
+    names = (input_type, *_PROMPTS[input_type])
+    return next((spec.prompts[name] for name in names if name in spec.prompts), "")
 
 
 async def _beside_the_loop(texts: Sequence[str], work: Callable[[Sequence[str]], Result]) -> Result:

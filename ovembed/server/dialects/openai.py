@@ -5,17 +5,28 @@ Formats: https://platform.openai.com/docs/api-reference/embeddings, .../models, 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 from ovembed import wire
-from ovembed.errors import OvembedError
-from ovembed.http.replies import error_reply, internal_error, json_response
-from ovembed.server.exchange import cut_warning, describe
+from ovembed.errors import ModelNotFound, ModelUnready, OvembedError
+from ovembed.http.replies import PROBLEMS, error_reply, internal_error, json_response, nearest
+from ovembed.server.dialects import openai_schemas as schemas
+from ovembed.server.exchange import (
+    BODY_FAULTS,
+    EMBEDDING_FAULTS,
+    POST_FAULTS,
+    WARNING_HEADER,
+    cut_warning,
+    describe,
+)
+from ovembed.server.openapi import Described, Reply, about
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -26,13 +37,43 @@ def owns(_path: str) -> bool:
     return True
 
 
-def routes(exchange: Exchange) -> list[Route]:
+def routes(exchange: Exchange) -> list[Described]:
     handlers = _Handlers(exchange)
     return [
-        Route("/v1/embeddings", handlers.embeddings, methods=["POST"]),
-        Route("/v1/models", handlers.models),
-        Route("/v1/models/{name:path}", handlers.model),
+        _route(
+            "/v1/embeddings",
+            handlers.embeddings,
+            method="POST",
+            summary="Embed texts or token ids",
+            body=schemas.embeddings_request,
+            replies=[
+                Reply(200, "The vectors.", schemas.embeddings_reply, headers=(WARNING_HEADER,)),
+                *_refusals(*POST_FAULTS, *BODY_FAULTS, ModelNotFound, ModelUnready, *EMBEDDING_FAULTS),
+            ],
+        ),
+        _route(
+            "/v1/models",
+            handlers.models,
+            summary="List the models",
+            replies=[Reply(200, "All that are served.", schemas.model_list)],
+        ),
+        _route(
+            "/v1/models/{name:path}",
+            handlers.model,
+            summary="One of the models",
+            parameters={"name": schemas.model_name},
+            replies=[Reply(200, "The model.", schemas.model), *_refusals(ModelNotFound, ModelUnready)],
+        ),
     ]
+
+
+_route = functools.partial(Described, tag="OpenAI")
+
+
+def _refusals(*kinds: type[Exception]) -> Iterator[Reply]:
+    for kind in kinds:
+        problem = nearest(PROBLEMS, kind)
+        yield Reply(problem.status, f"`{problem.code or problem.kind}`: {about(kind)}", schemas.error)
 
 
 def render(request: Request, error: Exception) -> Response:

@@ -11,13 +11,13 @@ a matter of keys. A model that is not ready is 503 where OVMS says 404, for prob
 
 from __future__ import annotations
 
+import functools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Route
 
 from ovembed import __version__, wire
 from ovembed.errors import (
@@ -36,7 +36,9 @@ from ovembed.errors import (
     Unauthorized,
 )
 from ovembed.http.replies import HEADERS, json_response, nearest
-from ovembed.server.exchange import cut_warning, describe
+from ovembed.server.dialects import ovms_schemas as schemas
+from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, WARNING_HEADER, cut_warning, describe
+from ovembed.server.openapi import Described, Reply, about
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,6 +86,18 @@ _NO_GRAPH: Mapping[type[Exception], _Fault] = {
     RequestError: _MODEL_MISSING,
 }
 
+# How a request may fail to reach a graph.
+_GRAPH_FAULTS: tuple[_Fault | type[Exception], ...] = (
+    _NO_KEY,
+    ShuttingDown,
+    *BODY_FAULTS,
+    _NOT_JSON,
+    _NOT_AN_OBJECT,
+    _TOO_DEEP,
+    _MODEL_NOT_A_STRING,
+    *_NO_GRAPH.values(),
+)
+
 # Texts that the graph itself refuses with. Clients match the end; what stands before it is the same for all of them.
 _REJECTED = (
     "Mediapipe execution failed. MP status - INVALID_ARGUMENT: CalculatorGraph::Run() failed: \n"
@@ -120,23 +134,115 @@ def owns(path: str) -> bool:
     return path in ("/v2", "/v3", *_CONFIG_PATHS) or path.startswith(("/v2/", "/v3/"))
 
 
-def routes(exchange: Exchange) -> list[Route]:
+def routes(exchange: Exchange) -> list[Described]:
     handlers = _Handlers(exchange)
+    of_version = {"name": schemas.model_name, "version": schemas.version}
+    models = functools.partial(
+        _route,
+        handler=handlers.models,
+        summary="List the models",
+        replies=[Reply(200, "All that are served.", schemas.model_list)],
+    )
+    ready = functools.partial(
+        _route,
+        handler=handlers.model_ready,
+        summary="Whether the model works",
+        replies=[
+            Reply(200, "It does.", media_type=None),
+            *_refusals(_UNKNOWN_MODEL, _UNKNOWN_VERSION, ModelUnready, ShuttingDown),
+        ],
+    )
+    metadata = functools.partial(
+        _route,
+        handler=handlers.metadata,
+        summary="The model's metadata",
+        replies=[
+            Reply(200, "The metadata.", schemas.metadata),
+            *_refusals(_UNKNOWN_MODEL, _UNKNOWN_VERSION, ModelUnready),
+        ],
+    )
     return [
-        Route("/v3/models", handlers.models),
-        Route("/v3/v1/models", handlers.models),
-        Route("/v3/models/{name:path}", handlers.model),
-        Route("/v3/{rest:path}", handlers.execute, methods=["POST"]),
-        Route("/v2", handlers.server),
-        Route("/v2/health/live", handlers.alive),
-        Route("/v2/health/ready", handlers.ready),
-        Route("/v2/models/{name:path}/versions/{version}/ready", handlers.model_ready),
-        Route("/v2/models/{name:path}/ready", handlers.model_ready),
-        Route("/v2/models/{name:path}/versions/{version}", handlers.metadata),
-        Route("/v2/models/{name:path}", handlers.metadata),
-        Route("/v1/config", handlers.statuses),
-        Route("/v1/config/reload", handlers.reload, methods=["POST"]),
+        models("/v3/models"),
+        models("/v3/v1/models"),
+        _route(
+            "/v3/models/{name:path}",
+            handlers.model,
+            summary="One of the models",
+            parameters={"name": schemas.model_name},
+            replies=[Reply(200, "The model.", schemas.model), *_refusals(_INVALID_URL, _UNKNOWN_LISTED)],
+        ),
+        _route(
+            "/v3/{rest:path}tokenize",
+            handlers.tokenize,
+            shown="/v3/tokenize",
+            method="POST",
+            summary="Token ids of texts",
+            about="Every path below /v3 that ends in `tokenize` does the same.",
+            body=schemas.tokenize_request,
+            replies=[
+                Reply(200, "The ids.", schemas.tokenize_reply),
+                *_refusals(*_GRAPH_FAULTS),
+            ],
+        ),
+        _route(
+            "/v3/{rest:path}",
+            handlers.embeddings,
+            shown="/v3/embeddings",
+            method="POST",
+            summary="Embed texts or token ids",
+            about="Every other path below /v3 does the same.",
+            body=schemas.embeddings_request,
+            replies=[
+                Reply(200, "The vectors.", schemas.embeddings_reply, headers=(WARNING_HEADER,)),
+                *_refusals(*_GRAPH_FAULTS, *EMBEDDING_FAULTS),
+            ],
+        ),
+        _route(
+            "/v2",
+            handlers.server,
+            summary="What server this is",
+            replies=[Reply(200, "Its name and version.", schemas.server)],
+        ),
+        _route(
+            "/v2/health/live",
+            handlers.alive,
+            summary="Whether the server runs",
+            replies=[Reply(200, "It does.", media_type=None)],
+        ),
+        _route(
+            "/v2/health/ready",
+            handlers.ready,
+            summary="Whether every model works",
+            replies=[Reply(200, "They do.", media_type=None), *_refusals(ModelUnready, ShuttingDown)],
+        ),
+        ready("/v2/models/{name:path}/versions/{version}/ready", parameters=of_version),
+        ready("/v2/models/{name:path}/ready", parameters={"name": schemas.model_name}),
+        metadata("/v2/models/{name:path}/versions/{version}", parameters=of_version),
+        metadata("/v2/models/{name:path}", parameters={"name": schemas.model_name}),
+        _route(
+            "/v1/config",
+            handlers.statuses,
+            summary="The state of every model",
+            replies=[Reply(200, "By the models' names.", schemas.statuses)],
+        ),
+        _route(
+            "/v1/config/reload",
+            handlers.reload,
+            method="POST",
+            summary="Look for changes of the configuration",
+            replies=[Reply(200, "No reload was needed.", schemas.statuses), *_refusals(_NO_KEY, ShuttingDown)],
+        ),
     ]
+
+
+_route = functools.partial(Described, tag="OVMS")
+
+
+def _refusals(*faults: _Fault | type[Exception]) -> Iterator[Reply]:
+    for fault in faults:
+        told = f"`{fault.text}`" if isinstance(fault, _Fault) else about(fault)
+        status = fault.status if isinstance(fault, _Fault) else nearest(_STATUSES, fault)
+        yield Reply(status, told, schemas.error)
 
 
 def render(request: Request, error: Exception) -> Response:
@@ -148,7 +254,7 @@ def render(request: Request, error: Exception) -> Response:
         case Unauthorized():
             return _error(*_NO_KEY)
         case OvembedError():
-            status = nearest(_STATUSES, error)
+            status = nearest(_STATUSES, type(error))
             text = _REJECTED + str(error) if status == 400 else str(error)
             return _error(status, text)
         case _:
@@ -170,20 +276,17 @@ class _Handlers:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
-    async def execute(self, request: Request) -> Response:
-        """POST /v3/<anything>: the body names the model, and only a path that ends in `tokenize` counts."""
-        path = request.path_params["rest"]
-        if ".." in path.split("/"):
-            raise _Refusal(_ESCAPING_PATH)
-        fields = self._parse(request, await self._exchange.read_body(request))
-        model = self._graph(fields)
-        if path.endswith("tokenize"):
-            request.state.model = model.name
-            return json_response({"tokens": await _tokenize(model, fields)})
+    async def embeddings(self, request: Request) -> Response:
+        model, fields = await self._addressed(request)
         wanted = _parse_embeddings(fields)
         result = await self._embed(request, model, wanted)
         body = wire.render_response(result, wanted.encoding_format)
         return json_response(body, headers=cut_warning(wanted, model))
+
+    async def tokenize(self, request: Request) -> Response:
+        model, fields = await self._addressed(request)
+        request.state.model = model.name
+        return json_response({"tokens": await _tokenize(model, fields)})
 
     async def models(self, _request: Request) -> Response:
         data = [describe(model, owner="OVMS") for model in self._exchange.catalog.models.values()]
@@ -245,20 +348,24 @@ class _Handlers:
             raise _Refusal(_UNKNOWN_VERSION)
         return model
 
-    def _parse(self, request: Request, body: bytes) -> dict[str, Any]:
+    async def _addressed(self, request: Request) -> tuple[ServedModel, dict[str, Any]]:
+        """The model that a body names, whatever the path says, and the body's fields."""
+        if ".." in request.scope["path"].split("/"):
+            raise _Refusal(_ESCAPING_PATH)
+        body = await self._exchange.read_body(request)
         try:
             fields = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise self._no_json(request, error) from error
         if not isinstance(fields, dict):
             raise _Refusal(_NOT_AN_OBJECT)
-        return fields
+        return self._graph(fields), fields
 
     def _no_json(self, request: Request, error: orjson.JSONDecodeError) -> _Refusal:
         """A body that does not claim to be JSON is meant for the model that the path names, which takes no other."""
         if "application/json" in request.headers.get("content-type", ""):
             return _Refusal(_TOO_DEEP if "limit" in error.msg else _NOT_JSON)
-        name = request.path_params["rest"]
+        name = request.scope["path"].removeprefix("/v3/")
         if not name:
             return _Refusal(_NO_NAME)
         if name not in self._exchange.catalog.models:
@@ -272,7 +379,7 @@ class _Handlers:
         try:
             return self._exchange.catalog.choose(name or None)
         except (ModelNotFound, ModelUnready, RequestError) as error:
-            raise _Refusal(nearest(_NO_GRAPH, error)) from error
+            raise _Refusal(nearest(_NO_GRAPH, type(error))) from error
 
     async def _embed(self, request: Request, model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
         try:
@@ -378,8 +485,8 @@ class _Shaping(NamedTuple):
 
 
 def _parse_shaping(fields: dict[str, Any]) -> _Shaping:
-    max_length = fields.get("max_length")
-    if "max_length" in fields and (type(max_length) is not int or max_length < 0):
+    max_length = wire.whole_number(fields.get("max_length"))
+    if "max_length" in fields and (max_length is None or max_length < 0):
         raise _rejected("max_length should be unsigned integer")
     if max_length == 0:
         raise _rejected("max_length should be greater than 0")

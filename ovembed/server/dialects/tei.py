@@ -10,10 +10,10 @@ list that answers has room for nothing else, so headers tell what was cut.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 from ovembed import __version__, vectors, wire
 from ovembed.errors import (
@@ -31,10 +31,12 @@ from ovembed.errors import (
     Unauthorized,
 )
 from ovembed.http.replies import HEADERS, json_response, nearest
-from ovembed.server.exchange import WARNING_HEADER, cut_warning
+from ovembed.server.dialects import tei_schemas as schemas
+from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, POST_FAULTS, WARNING_HEADER, cut_warning
+from ovembed.server.openapi import Described, Reply, about
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -51,7 +53,7 @@ class _Problem(NamedTuple):
 
 
 class _EmptyInput(RequestError):
-    """TEI has a status of its own for it."""
+    """No input, or an empty one, for which TEI has a status of its own."""
 
     def __init__(self) -> None:
         super().__init__("`inputs` cannot be empty", param="inputs")
@@ -73,6 +75,9 @@ _PROBLEMS: Mapping[type[Exception], _Problem] = {
     _EmptyInput: _Problem(400, "Empty"),
 }
 
+_TOKENS_HEADER = "x-compute-tokens"
+_FINGERPRINT_HEADER = "X-Ovembed-Fingerprint"
+
 _PATHS = ("/", "/embed", "/info", "/health")
 
 
@@ -80,21 +85,54 @@ def owns(path: str) -> bool:
     return path in _PATHS
 
 
-def routes(exchange: Exchange) -> list[Route]:
+def routes(exchange: Exchange) -> list[Described]:
     handlers = _Handlers(exchange)
+    embed = functools.partial(
+        _route,
+        handler=handlers.embed,
+        method="POST",
+        summary="Embed texts or token ids",
+        body=schemas.request,
+        parameters={"model": schemas.model_parameter},
+        replies=[
+            Reply(200, "The vectors.", schemas.reply, headers=(_TOKENS_HEADER, _FINGERPRINT_HEADER, WARNING_HEADER)),
+            *_refusals(*POST_FAULTS, _EmptyInput, *BODY_FAULTS, ModelNotFound, ModelUnready, *EMBEDDING_FAULTS),
+        ],
+    )
+    health = functools.partial(
+        _route,
+        handler=handlers.health,
+        summary="Whether every model works",
+        replies=[Reply(200, "They do.", schemas.health), *_refusals(ShuttingDown, ModelUnready)],
+    )
     return [
-        Route("/", handlers.embed, methods=["POST"]),
-        Route("/embed", handlers.embed, methods=["POST"]),
-        Route("/info", handlers.info),
-        Route("/", handlers.health),
-        Route("/health", handlers.health),
+        embed("/"),
+        embed("/embed"),
+        _route(
+            "/info",
+            handlers.info,
+            summary="What the model is",
+            parameters={"model": schemas.model_parameter},
+            replies=[Reply(200, "The model.", schemas.info), *_refusals(RequestError, ModelNotFound, ModelUnready)],
+        ),
+        health("/"),
+        health("/health"),
     ]
+
+
+_route = functools.partial(Described, tag="TEI")
+
+
+def _refusals(*kinds: type[Exception]) -> Iterator[Reply]:
+    for kind in kinds:
+        problem = nearest(_PROBLEMS, kind)
+        yield Reply(problem.status, f"`{problem.kind}`: {about(kind)}", schemas.error)
 
 
 def render(request: Request, error: Exception) -> Response:
     match error:
         case OvembedError():
-            problem = nearest(_PROBLEMS, error)
+            problem = nearest(_PROBLEMS, type(error))
             return _error(problem, str(error), HEADERS.get(problem.status))
         case HTTPException():  # not with this method
             message = f"{error.detail}: {request.method} {request.url.path}"
@@ -177,5 +215,5 @@ def _headers(result: Embeddings, wanted: EmbeddingsRequest, model: ServedModel, 
         warnings.append(f"{len(result.truncated)} of {len(result.vectors)} inputs cut to {spec.max_tokens} tokens")
     if not normalize and spec.normalize:
         warnings.append("the model's vectors are of unit length also without normalize")
-    headers = {"x-compute-tokens": str(result.total_tokens), "X-Ovembed-Fingerprint": spec.fingerprint}
+    headers = {_TOKENS_HEADER: str(result.total_tokens), _FINGERPRINT_HEADER: spec.fingerprint}
     return headers | ({WARNING_HEADER: "; ".join(warnings)} if warnings else {})
