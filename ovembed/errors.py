@@ -22,7 +22,9 @@ OvembedError
 ├── ShuttingDown       the server is about to end; the same call may work elsewhere
 └── EndpointError      a remote endpoint answered with an error, or not at all
     ├── EndpointRefused    nothing accepts connections there
-    └── EndpointTimeout    no answer in the time allowed
+    ├── EndpointTimeout    no answer in the time allowed
+    ├── EndpointLost       the connection broke before the answer was complete
+    └── EndpointBusy       it asks to come back later
 """
 
 from __future__ import annotations
@@ -137,3 +139,15 @@ class EndpointRefused(EndpointError):
 
 class EndpointTimeout(EndpointError):
     """No answer in the time allowed."""
+
+
+class EndpointLost(EndpointError):
+    """The connection broke before the answer was complete."""
+
+
+class EndpointBusy(EndpointError):
+    """It asks to come back later, in `retry_after_s` seconds where it says so."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

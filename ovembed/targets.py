@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ovembed.errors import InputError
 from ovembed.repository import ModelRepository, is_model, read_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from ovembed.engine import EngineSettings
     from ovembed.protocols import Embedder
+    from ovembed.remote import RemoteSettings
     from ovembed.repository import ModelEntry
 
 DEFAULT_REPOSITORY = "models"
@@ -31,10 +35,28 @@ def open_embedder(
     Raises ModelNotFound, RepositoryError or EngineError for models, EndpointError for endpoints.
     """
     if is_url(target):
-        from ovembed.remote import RemoteEmbedder  # noqa: PLC0415  httpx is not needed for local models
-
-        return RemoteEmbedder(str(target), model=model, api_key=api_key)
+        return open_endpoints([str(target)], model=model, api_key=api_key)
     return load_embedder(find_model(target, repository), settings)
+
+
+def open_endpoints(
+    urls: Sequence[str],
+    *,
+    model: str | None = None,
+    api_key: str | None = None,
+    settings: RemoteSettings | None = None,
+    on_trouble: Callable[[str], None] = lambda _: None,
+) -> Embedder:
+    """An Embedder that shares its work out among the endpoints at these URLs; see `RemoteEmbedder`.
+
+    Raises InputError for what is no URL, EndpointError and ModelNotFound when no endpoint can be used.
+    """
+    from ovembed.remote import RemoteEmbedder  # noqa: PLC0415  httpx is not needed for local models
+
+    for url in urls:
+        if not is_url(url):
+            raise InputError(f"'{url}' is no http:// or https:// URL. For a local model use --model.")
+    return RemoteEmbedder(*urls, model=model, api_key=api_key, settings=settings, on_trouble=on_trouble)
 
 
 def is_url(target: str | Path) -> bool:

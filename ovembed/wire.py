@@ -134,13 +134,18 @@ def parse_response(body: bytes, *, expected: int) -> Embeddings:
         )
     except (AttributeError, KeyError, TypeError, ValueError, binascii.Error) as error:
         raise EndpointError(f"The reply is not an OpenAI embeddings object ({error!r}).") from error
-    if len(indexes) != expected:
-        raise EndpointError(f"The reply holds {len(indexes)} vectors for {expected} texts.")
+    check_vectors(result.vectors, expected)
     if indexes != list(range(expected)):
         raise EndpointError(f"The reply does not number its vectors from 0 to {expected - 1}.")
-    if (rows and not result.vectors.size) or not np.isfinite(result.vectors).all():
-        raise EndpointError("The reply holds a vector that is empty or not finite.")
     return result
+
+
+def check_vectors(vectors: Vectors, expected: int) -> None:
+    """Raises EndpointError for another number of vectors than asked for, or one that is empty or not finite."""
+    if len(vectors) != expected:
+        raise EndpointError(f"The reply holds {len(vectors)} vectors for {expected} texts.")
+    if (expected and not vectors.size) or not np.isfinite(vectors).all():
+        raise EndpointError("The reply holds a vector that is empty or not finite.")
 
 
 def render_error(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> bytes:

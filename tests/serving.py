@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
@@ -112,6 +113,22 @@ def always_ready() -> Readiness:
 
 async def working() -> bool:
     return True
+
+
+@contextmanager
+def on_a_port(app: Starlette) -> Iterator[str]:
+    """The URL of the application on a port of this machine."""
+    import uvicorn
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE_S)
 
 
 def rows_of(response: httpx.Response) -> Vectors:

@@ -11,7 +11,9 @@ import pytest
 
 from ovembed import wire
 from ovembed.errors import (
+    EndpointBusy,
     EndpointError,
+    EndpointLost,
     EndpointRefused,
     EndpointTimeout,
     InputError,
@@ -20,7 +22,8 @@ from ovembed.errors import (
     TextTooLong,
 )
 from ovembed.local import LocalEmbedder
-from ovembed.remote import TEXTS_PER_REQUEST, RemoteEmbedder, api_base, http_client
+from ovembed.remote import RemoteEmbedder, RemoteSettings, api_base, http_client
+from ovembed.remote.limits import TEXTS_PER_REQUEST
 from tests.fakes import FakeEngine, make_spec
 
 if TYPE_CHECKING:
@@ -55,8 +58,11 @@ class Endpoint:
         return httpx.Response(200, content=wire.render_response(result, asked.encoding_format))
 
 
-def remote(handler: Handler, *, model: str | None = "served") -> RemoteEmbedder:
-    return RemoteEmbedder(URL, model=model, client=httpx.Client(transport=httpx.MockTransport(handler)))
+def remote(handler: Handler, *, model: str | None = "served", concurrency: int = 1) -> RemoteEmbedder:
+    """One that asks once, and one after the other."""
+    client = httpx.Client(transport=httpx.MockTransport(handler))
+    settings = RemoteSettings(retries=0, concurrency=concurrency)
+    return RemoteEmbedder(URL, model=model, client=client, settings=settings)
 
 
 def answering(status: int, content: bytes) -> Handler:
@@ -188,15 +194,15 @@ def test_an_error_instead_of_the_models_is_told(status: int, message: str) -> No
     ("handler", "kind", "message"),
     [
         (answering(500, b"worker died\n"), EndpointError, "answered 500: worker died"),
-        (answering(502, b""), EndpointError, "answered 502: Bad Gateway"),
+        (answering(502, b""), EndpointBusy, "answered 502: Bad Gateway"),
         (answering(404, b'{"error": "No such graph"}'), EndpointError, "answered 404: No such graph"),
         (answering(200, b'{"data": [{"index": 0, "emb'), EndpointError, "not an OpenAI embeddings object"),
         (answering(200, b'{"data": []}'), EndpointError, "0 vectors for 1 texts"),
         (raising(httpx.ConnectError("refused")), EndpointRefused, f"Nothing answers at {URL}.*ovembed serve"),
         (raising(httpx.ConnectTimeout("slow")), EndpointTimeout, f"{URL} did not answer in time"),
         (raising(httpx.ReadTimeout("slow")), EndpointTimeout, f"{URL} did not answer in time"),
-        (raising(httpx.RemoteProtocolError("cut")), EndpointError, rf"{URL} broke off \(cut\)"),
-        (raising(httpx.ReadError("")), EndpointError, r"broke off \(ReadError\)"),
+        (raising(httpx.RemoteProtocolError("cut")), EndpointLost, rf"{URL} broke off \(cut\)"),
+        (raising(httpx.ReadError("")), EndpointLost, r"broke off \(ReadError\)"),
     ],
 )
 def test_faults_of_an_endpoint_are_endpoint_errors(handler: Handler, kind: type[Exception], message: str) -> None:
@@ -240,7 +246,8 @@ def test_a_client_given_is_left_open_and_one_of_our_own_is_closed() -> None:
         assert not client.is_closed
     with RemoteEmbedder(URL, model="m") as embedder:
         pass
-    assert embedder._client.is_closed
+    with pytest.raises(RuntimeError, match="closed"):
+        embedder._clients[0].get(URL)
 
 
 def test_the_key_is_sent_as_bearer_token() -> None:

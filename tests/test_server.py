@@ -438,6 +438,8 @@ STATUS = {
     errors.EndpointError: 502,
     errors.EndpointRefused: 503,
     errors.EndpointTimeout: 504,
+    errors.EndpointLost: 502,
+    errors.EndpointBusy: 503,
 }
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
-import socket
 import subprocess
-import threading
 from typing import TYPE_CHECKING
 
 import httpx
@@ -22,30 +19,14 @@ from ovembed import vectors
 from ovembed.errors import TextTooLong
 from ovembed.remote import RemoteEmbedder
 from tests.fakes import FakeEngine, make_spec
-from tests.serving import PATIENCE_S, application, expected
+from tests.serving import PATIENCE_S, application, expected, on_a_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from starlette.applications import Starlette
 
 PROMPTS = {"query": "q: ", "document": "d: "}
 TEXTS = ["first text", "second", "Grüße"]
-
-
-@contextlib.contextmanager
-def on_a_port(app: Starlette) -> Iterator[str]:
-    import uvicorn
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

@@ -6,25 +6,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovembed.cli.options import ApiKeyOpt, QuietOpt, RepositoryOpt, option
+from ovembed.cli.options import (
+    ApiKeyOpt,
+    ConcurrencyOpt,
+    QuietOpt,
+    RepositoryOpt,
+    RetriesOpt,
+    TargetOpt,
+    TimeoutOpt,
+    UrlsOpt,
+    option,
+)
 from ovembed.cli.output import Talk, stdout_bytes
-from ovembed.errors import InputError
+from ovembed.cli.target import open_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ovembed.corpus import Format, Item, Progress, Summary
-    from ovembed.protocols import Embedder
 
 
 def embed(
     files: Annotated[list[str] | None, typer.Argument(help="Files with one text per line; - is stdin.")] = None,
     text: Annotated[list[str] | None, option("--text", "-t", help="A text; may be repeated.")] = None,
-    model: Annotated[
-        str | None,
-        option("--model", "-m", help="Model in this process: a served name or a folder. With --url: its name there."),
-    ] = None,
-    url: Annotated[str | None, option("--url", help="An OpenAI-compatible endpoint instead.")] = None,
+    model: TargetOpt = None,
+    url: UrlsOpt = None,
     api_key: ApiKeyOpt = None,
     repository: RepositoryOpt = Path("models"),
     output: Annotated[
@@ -48,6 +54,9 @@ def embed(
     ] = False,
     resume: Annotated[bool, option("--resume", help="Continue a job that broke off.")] = False,
     force: Annotated[bool, option("--force", help="Replace existing output.")] = False,
+    concurrency: ConcurrencyOpt = 4,
+    retries: RetriesOpt = 8,
+    timeout: TimeoutOpt = 120.0,
     quiet: QuietOpt = False,
 ) -> None:
     """Turn texts into vectors: JSON, JSONL, NPY, NPZ, Parquet or SQLite.
@@ -66,7 +75,16 @@ def embed(
         corpus.open_writer(
             output, corpus.format_of(output, _format(kind)), stdout, force=force, resume=resume
         ) as writer,
-        _open(model, url, api_key, repository) as embedder,
+        open_target(
+            talk,
+            model=model,
+            urls=url,
+            api_key=api_key,
+            repository=repository,
+            concurrency=concurrency,
+            retries=retries,
+            timeout=timeout,
+        ) as embedder,
         talk.bar(*_columns()) as bar,
     ):
         task = bar.add_task("", total=_count_lines(files, text))
@@ -110,16 +128,6 @@ def _items(files: list[str] | None, texts: list[str] | None) -> Iterator[Item]:
     if not files and sys.stdin.isatty():
         raise typer.BadParameter("give FILEs, - for stdin, or --text.")
     return corpus.read_lines(files or ["-"], sys.stdin.buffer)
-
-
-def _open(model: str | None, url: str | None, api_key: str | None, repository: Path) -> Embedder:
-    from ovembed import targets
-
-    if url is None:
-        return targets.load_embedder(targets.find_model(model, repository))
-    if not targets.is_url(url):
-        raise InputError(f"'{url}' is no http:// or https:// URL. For a local model use --model.")
-    return targets.open_embedder(url, model=model, api_key=api_key)
 
 
 def _columns() -> tuple[object, ...]:

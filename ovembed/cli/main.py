@@ -49,7 +49,7 @@ app.command("export")(export.export)
 app.add_typer(models.app, name="models")
 app.command("serve", cls=GroupedCommand)(serve.serve)
 app.command("health")(health.health)
-app.command("embed")(embed.embed)
+app.command("embed", cls=GroupedCommand)(embed.embed)
 app.add_typer(deploy.app, name="deploy")
 app.command("demo")(demo.demo)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 WORK_GROUP = "Work"
+ENDPOINT_GROUP = "Endpoints"
 
 
 def option(*names: str, **settings: Any) -> Any:
@@ -27,6 +28,39 @@ ConfigOpt = Annotated[
     ),
 ]
 ApiKeyOpt = Annotated[str | None, option("--api-key", help="Bearer key for the endpoint.", show_default=False)]
+TargetOpt = Annotated[
+    str | None,
+    option("--model", "-m", help="Model in this process: a served name or a folder. With --url: its name there."),
+]
+UrlsOpt = Annotated[
+    list[str] | None,
+    option(
+        "--url",
+        help="Endpoint (ovembed, OVMS, TEI, OpenAI's API) instead; repeated, several share the work.",
+    ),
+]
+ConcurrencyOpt = Annotated[
+    int,
+    option(
+        "--concurrency",
+        min=1,
+        max=64,
+        help="Requests under way at once, over all endpoints.",
+        rich_help_panel=ENDPOINT_GROUP,
+    ),
+]
+RetriesOpt = Annotated[
+    int,
+    option(
+        "--retries",
+        min=0,
+        help="How often a request is sent again when an endpoint is busy or gone.",
+        rich_help_panel=ENDPOINT_GROUP,
+    ),
+]
+TimeoutOpt = Annotated[
+    float, option("--timeout", min=0.1, help="Seconds to wait for each reply.", rich_help_panel=ENDPOINT_GROUP)
+]
 JsonOpt = Annotated[bool, option("--json", help="One JSON object on stdout instead of a table.")]
 QuietOpt = Annotated[bool, option("--quiet", "-q", help="Only results and errors: no progress, no notes.")]
 StreamsOpt = Annotated[

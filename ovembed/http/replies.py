@@ -13,6 +13,7 @@ from starlette.responses import Response
 from ovembed import wire
 from ovembed.errors import (
     BodyTimeout,
+    EndpointBusy,
     EndpointError,
     EndpointRefused,
     EndpointTimeout,
@@ -65,6 +66,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = {
     EndpointError: Problem(502, "server_error", "backend_error"),
     EndpointRefused: Problem(503, "server_error", "backend_unreachable"),
     EndpointTimeout: Problem(504, "server_error", "backend_timeout"),
+    EndpointBusy: Problem(503, "server_error", "backend_busy"),
     ModelNotFound: Problem(404, "invalid_request_error", "model_not_found"),
     InputError: Problem(400, "invalid_request_error"),
     TextTooLong: Problem(400, "invalid_request_error", "context_length_exceeded"),

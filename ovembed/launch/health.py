@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
+_ASK_ONCE = remote.RemoteSettings(retries=0)
 
 # How servers without a route say so: 404 by most, 400 by OVMS, 405 by some gateways.
 _NOT_OFFERED = {400, 404, 405}
@@ -142,7 +143,8 @@ class _Probe:
         name = f"embedding by {model}"
         began = time.perf_counter()
         try:
-            result = remote.RemoteEmbedder(self._base, model=model, client=self._client).embed(["Is all well?"])
+            embedder = remote.RemoteEmbedder(self._base, model=model, client=self._client, settings=_ASK_ONCE)
+            result = embedder.embed(["Is all well?"])
         except OvembedError as error:
             return Check(name, ok=False, detail=str(error))
         took_ms = (time.perf_counter() - began) * 1000

@@ -1,0 +1,131 @@
+"""RemoteEmbedder: any endpoint, or several that serve the same model, as an Embedder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import numpy as np
+
+from ovembed import admission
+from ovembed.errors import EndpointError, InputError
+from ovembed.protocols import Embedder, Embeddings
+from ovembed.remote.delivery import Delivery
+from ovembed.remote.endpoint import Endpoint
+from ovembed.remote.http import CONNECT_TIMEOUT_S, http_client
+from ovembed.remote.limits import Limits
+from ovembed.remote.pool import Pool
+from ovembed.remote.settings import RemoteSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class RemoteEmbedder(Embedder):
+    """An Embedder over HTTP. `model` may be left out where a server serves exactly one.
+
+    Long lists are sent in several requests, and shared out where there are several URLs; their servers must give
+    vectors of one space. One that is gone is left out for a while as long as another is there. `on_trouble` is told of
+    everything that is tried again. A `client` given here is not closed.
+    """
+
+    def __init__(
+        self,
+        *urls: str,
+        model: str | None = None,
+        api_key: str | None = None,
+        client: httpx.Client | None = None,
+        settings: RemoteSettings | None = None,
+        on_trouble: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Raises EndpointError and ModelNotFound as `Endpoint.open` does, when no endpoint can be opened."""
+        self._settings = settings or RemoteSettings()
+        self._clients: list[httpx.Client] = []
+        self._endpoints = [Endpoint(url, client or self._client(url, api_key), model=model) for url in urls]
+        self._pool = Pool(self._endpoints, self._settings, on_trouble)
+        self._space: tuple[int, str | None] | None = None
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
+        admission.check_texts(texts)
+        delivery = Delivery(self._pool, truncate=truncate)
+        results = delivery.deliver(texts, self._limits().pack(texts), self._settings.concurrency)
+        self._check_space(results)
+        return _joined(results, self.model)
+
+    @property
+    def model(self) -> str:
+        return next((endpoint.model for endpoint in self._endpoints if endpoint.model), "")
+
+    def prompt(self, name: str | None = None) -> str:
+        """An endpoint does not tell its prompts: empty, and InputError for a name."""
+        if name is not None:
+            base = self._endpoints[0].base
+            raise InputError(f"{base} does not tell its prompts; give the text itself with --prompt.")
+        return ""
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+
+    def _client(self, url: str, api_key: str | None) -> httpx.Client:
+        timeout = httpx.Timeout(self._settings.timeout_s, connect=CONNECT_TIMEOUT_S)
+        client = http_client(url, api_key=api_key, timeout=timeout)
+        self._clients.append(client)
+        return client
+
+    def _open(self) -> None:
+        failed: list[tuple[Endpoint, EndpointError]] = []
+        for endpoint in self._endpoints:
+            try:
+                endpoint.open()
+            except EndpointError as error:
+                failed.append((endpoint, error))
+        if len(failed) == len(self._endpoints):
+            raise failed[0][1]
+        for endpoint, problem in failed:
+            self._pool.leave_alone(endpoint, problem)
+
+    def _limits(self) -> Limits:
+        """Of the endpoint that takes most; for the others, requests are cut up further."""
+        return Limits(
+            texts=max(endpoint.limits.texts for endpoint in self._endpoints),
+            characters=max(endpoint.limits.characters for endpoint in self._endpoints),
+        )
+
+    def _check_space(self, results: Sequence[Embeddings]) -> None:
+        """Raises EndpointError when vectors differ in length or space from those before."""
+        for result in results:
+            space = (result.vectors.shape[1], result.fingerprint)
+            self._space = self._space or space
+            if space != self._space:
+                places = ", ".join(endpoint.base for endpoint in self._endpoints)
+                problem = "changed its model" if len(self._endpoints) == 1 else "serve different models"
+                raise EndpointError(f"{places} {problem}: {_say(self._space)} became {_say(space)}.")
+
+
+def _say(space: tuple[int, str | None]) -> str:
+    dimensions, fingerprint = space
+    return f"{dimensions} dimensions of {fingerprint or 'unknown fingerprint'}"
+
+
+def _joined(parts: Sequence[Embeddings], model: str) -> Embeddings:
+    """The parts of one list, in order."""
+    if not parts:
+        return Embeddings(np.empty((0, 0), dtype=np.float32), (), 0, (), model, None)
+    counts = [part.tokens for part in parts if part.tokens is not None]
+    starts = np.cumsum([0, *(len(part.vectors) for part in parts)])
+    return Embeddings(
+        vectors=np.concatenate([part.vectors for part in parts]),
+        tokens=tuple(count for tokens in counts for count in tokens) if len(counts) == len(parts) else None,
+        total_tokens=sum(part.total_tokens for part in parts),
+        truncated=tuple(
+            int(start) + position for start, part in zip(starts, parts, strict=False) for position in part.truncated
+        ),
+        model=parts[0].model or model,
+        fingerprint=parts[0].fingerprint,
+    )

@@ -1,0 +1,60 @@
+"""URLs, clients, and httpx's exceptions as ours."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+import httpx
+
+from ovembed.errors import EndpointLost, EndpointRefused, EndpointTimeout, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECT_TIMEOUT_S = 5.0
+_TIMEOUT = httpx.Timeout(120.0, connect=CONNECT_TIMEOUT_S)
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_VERSION = re.compile(r"/v\d+$")
+
+
+def api_base(url: str) -> str:
+    """The folder of `embeddings` and `models`: `/v1` unless the URL names a path of its own.
+
+    Raises InputError for what is no http URL.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InputError(f"'{url}' is no URL: {error}.") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise InputError(f"'{url}' is no http:// or https:// URL.")
+    path = parsed.path.rstrip("/") or "/v1"
+    return str(parsed.copy_with(path=path.removesuffix("/embeddings"), query=None, fragment=None))
+
+
+def server_root(base: str) -> str:
+    """What the routes beside the API stand under: the base without its version."""
+    return _VERSION.sub("", base)
+
+
+def http_client(url: str, *, api_key: str | None = None, timeout: httpx.Timeout = _TIMEOUT) -> httpx.Client:
+    """A client for that server; proxies of the environment are not asked for this machine itself."""
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    return httpx.Client(headers=headers, timeout=timeout, trust_env=httpx.URL(url).host not in _LOOPBACK)
+
+
+@contextlib.contextmanager
+def translated(url: str) -> Iterator[None]:
+    """httpx's exceptions as EndpointRefused, EndpointTimeout and EndpointLost."""
+    try:
+        yield
+    except httpx.ConnectError as error:
+        raise EndpointRefused(f"Nothing answers at {url}. Start a server: ovembed serve") from error
+    except httpx.TimeoutException as error:
+        raise EndpointTimeout(f"{url} did not answer in time.") from error
+    except httpx.HTTPError as error:
+        raise EndpointLost(
+            f"{url} broke off ({str(error) or type(error).__name__}). Is the server still up?"
+        ) from error
