@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovembed import __version__
-from ovembed.cli import demo, deploy, embed, export, health, models, serve
+from ovembed.cli import demo, deploy, embed, export, health, models, serve, servers
 from ovembed.cli.help_groups import GroupedCommand
 from ovembed.errors import NotReady, OvembedError
 
@@ -48,6 +48,9 @@ def _options(
 app.command("export")(export.export)
 app.add_typer(models.app, name="models")
 app.command("serve", cls=GroupedCommand)(serve.serve)
+app.command("status")(servers.status)
+app.command("stop")(servers.stop)
+app.command("logs")(servers.logs)
 app.command("health")(health.health)
 app.command("embed", cls=GroupedCommand)(embed.embed)
 app.add_typer(deploy.app, name="deploy")

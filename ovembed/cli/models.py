@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovembed.cli.options import ConfigOpt, JsonOpt, QuietOpt, RepositoryOpt
+from ovembed.cli.options import ConfigOpt, JsonOpt, QuietOpt, RepositoryOpt, is_given
 from ovembed.cli.output import Talk, print_json, print_table, stdout_console
 from ovembed.errors import OvembedError
 
@@ -33,13 +33,8 @@ def models(
     """Without a command, `list`."""
     if context.invoked_subcommand is None:
         list_models(repository, config, as_json)
-    elif any(_is_given(context, name) for name in context.params):
+    elif any(is_given(context, name) for name in context.params):
         raise typer.BadParameter(f"options come after the command: ovembed models {context.invoked_subcommand} …")
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 @app.command("list")

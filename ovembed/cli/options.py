@@ -18,6 +18,12 @@ def option(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, envvar=variable, show_envvar=False, **settings)
 
 
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether the parameter stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 RepositoryOpt = Annotated[Path, option("--repository", "-r", help="Folder of the exported models.")]
 ConfigOpt = Annotated[
     Path | None,

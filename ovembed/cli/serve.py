@@ -1,13 +1,25 @@
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
+import typer  # noqa: TC002  typer reads the annotations
+
 from ovembed.batches import DEFAULT_BATCH_TOKENS
+from ovembed.cli import backends
+from ovembed.cli import url_file as urls
+from ovembed.cli.backends import (
+    BackendOpt,
+    BinaryOpt,
+    Choices,
+    DetachOpt,
+    EngineOpt,
+    GpuOpt,
+    ImageOpt,
+    NameOpt,
+    NpuOpt,
+    WaitOpt,
+)
 from ovembed.cli.options import WORK_GROUP, ConfigOpt, QuietOpt, RepositoryOpt, StreamsOpt, ThreadsOpt, option
 from ovembed.cli.output import Talk
 
@@ -15,6 +27,7 @@ _LIMITS, _ACCESS, _LOGS = "Limits", "Access", "Messages"
 
 
 def serve(
+    context: typer.Context,
     repository: RepositoryOpt = Path("models"),
     config: ConfigOpt = None,
     model: Annotated[
@@ -25,6 +38,15 @@ def serve(
     url_file: Annotated[
         Path | None, option("--url-file", help="Write the server's URL there when it is ready.")
     ] = None,
+    backend: BackendOpt = "local",
+    detach: DetachOpt = False,
+    wait: WaitOpt = 60,
+    container_name: NameOpt = None,
+    image: ImageOpt = None,
+    engine: EngineOpt = "docker",
+    gpu: GpuOpt = False,
+    npu: NpuOpt = False,
+    ovms_binary: BinaryOpt = None,
     streams: StreamsOpt = None,
     threads: ThreadsOpt = None,
     inference_precision: Annotated[
@@ -125,18 +147,26 @@ def serve(
     from ovembed.http import logs
     from ovembed.http.listener import Tls
     from ovembed.http.requests import Limits
+    from ovembed.launch.backends import Served
     from ovembed.repository import ModelRepository
-    from ovembed.repository.files import replace_file
     from ovembed.server.run import serve as run_server
     from ovembed.server.settings import ServeSettings
 
     if tls_key is not None and tls_cert is None:
         raise InputError("--tls-key needs the certificate it belongs to: --tls-cert FILE")
+    choices = Choices(backend, detach, wait, container_name, image, engine, gpu, npu, ovms_binary)
+    backends.check_options(context, choices)
     models = ModelRepository(repository, config)
     entries = [models.get(name) for name in dict.fromkeys(model)] if model else models.models()
     if not entries:
         raise ModelNotFound(f"{repository}/ holds no model. Export one first: ovembed export SOURCE")
-    engine = EngineSettings(streams, threads, inference_precision, default_cache_dir())
+    talk = Talk(quiet=quiet)
+    origins = tuple(cors_origin or ())
+    if not choices.in_this_process:
+        served = Served(entries, models.config_path, host, port, bool(model), api_key_file, origins)
+        backends.serve_elsewhere(context, choices, served, talk, url_file=url_file)
+        return
+    engine_settings = EngineSettings(streams, threads, inference_precision, default_cache_dir())
     settings = ServeSettings(
         host=host,
         port=port,
@@ -146,16 +176,15 @@ def serve(
         limits=Limits(max_body_bytes, body_timeout, timeout),
         api_key_file=api_key_file,
         tls=Tls(tls_cert, tls_key) if tls_cert else None,
-        cors_origins=tuple(cors_origin or ()),
-        engine=engine,
+        cors_origins=origins,
+        engine=engine_settings,
     )
     logs.configure(log_format, access_log=access_log)
-    talk = Talk(quiet=quiet)
     if url_file is not None:
-        _forget_old_url(url_file)
+        urls.forget(url_file)
 
     def announce(url: str) -> None:
-        used_streams, used_threads = engine.resolve()
+        used_streams, used_threads = engine_settings.resolve()
         for entry in entries:
             spec = entry.spec
             talk.say(
@@ -165,8 +194,7 @@ def serve(
         work = f"{used_streams} streams on {used_threads} threads; allowed: {cores.find()}"
         talk.say(f"Serving on {url} ({work}). Stop with Ctrl-C.", "bold")
         if url_file is not None:
-            with _writing(url_file):
-                replace_file(url_file, url + "\n")
+            urls.write(url_file, url)
 
     with talk.console.status("Loading …") as loading:
 
@@ -176,21 +204,3 @@ def serve(
 
         run_server(entries, settings, on_ready=ready)
     talk.say("Stopped.")
-
-
-def _forget_old_url(url_file: Path) -> None:
-    """Whoever waits for the file must not find the one of an earlier server."""
-    with _writing(url_file):
-        if not url_file.parent.is_dir():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        url_file.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _writing(url_file: Path) -> Iterator[None]:
-    from ovembed.errors import InputError
-
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{url_file} cannot be written ({error.strerror}). Check --url-file.") from error

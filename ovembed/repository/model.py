@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from ovembed.repository.versions import Layout
+    from ovembed.repository.versions import Layout, OvmsVersion
     from ovembed.spec import Precision
 
 FILE_NAME = "ovembed.json"
@@ -110,6 +110,11 @@ class ModelEntry:
     def tokenizer_path(self) -> Path:
         """tokenizer.json; where the source had none, the tokenizer of OVMS."""
         return self.folder / TOKENIZER_NAME if self.fast_tokenizer else layout.tokenizer(self.folder, self._layout)
+
+    @property
+    def served_by(self) -> tuple[OvmsVersion, ...]:
+        """The releases of OVMS that serve the folder as it is, the oldest first."""
+        return versions.serving(versions.ovms_version(self.ovms_version))
 
     @property
     def _layout(self) -> Layout:

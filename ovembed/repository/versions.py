@@ -90,8 +90,19 @@ SUPPORTED = (
 )
 NEWEST = SUPPORTED[-1]
 
-# These two serve the layout that went before theirs as well.
-_ALSO_CLASSIC = {"2025.2", "2025.3"}
+# The last release whose graphs can be classic ones.
+_LAST_WITH_CLASSIC = "2025.3"
+
+
+def serving(made_for: OvmsVersion) -> tuple[OvmsVersion, ...]:
+    """The releases that serve what is laid out for that one, the oldest first.
+
+    An older one may lack its graph's options or the operations of its tokenizer.
+    """
+    later = SUPPORTED[SUPPORTED.index(made_for) :]
+    if made_for.layout == "ov":
+        return later
+    return tuple(version for version in later if _numbers(version.name) <= _numbers(_LAST_WITH_CLASSIC))
 
 
 def ovms_version(text: str) -> OvmsVersion:
@@ -108,10 +119,8 @@ def ovms_version(text: str) -> OvmsVersion:
 
 def serving_all(names: Collection[str]) -> OvmsVersion | None:
     """The oldest release that serves models laid out for each of these; None when there is none."""
-    versions = [ovms_version(name) for name in names]
-    newest = max(versions, key=SUPPORTED.index)
-    readable = {newest.layout} | ({"classic"} if newest.name in _ALSO_CLASSIC else set())
-    return newest if all(version.layout in readable for version in versions) else None
+    able = [set(serving(ovms_version(name))) for name in names]
+    return next((version for version in SUPPORTED if all(version in versions for versions in able)), None)
 
 
 def _numbers(name: str) -> list[int]:
