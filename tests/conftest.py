@@ -32,13 +32,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 
 @pytest.fixture(autouse=True, scope="session")
 def _caches_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Neither the user's Hugging Face cache nor their compiled models take part.
+    """Neither the user's Hugging Face cache nor their compiled models and servers take part.
 
     PyTorch runs on one core: its threads wait for each other at every small step, and on a busy machine for long.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     home = tmp_path_factory.mktemp("caches")
     os.environ["XDG_CACHE_HOME"] = str(home)
+    os.environ["XDG_STATE_HOME"] = str(home / "state")
     os.environ["HF_HOME"] = str(home / "huggingface")
     os.environ["HF_HUB_OFFLINE"] = "1"
 
