@@ -46,7 +46,7 @@ class LocalEmbedder(Embedder):
             truncated=admitted.truncated,
             model=self.name,
             fingerprint=self.engine.spec.fingerprint,
-            computed_tokens=sum(len(group) * lengths[group[0]] for group in groups),
+            computed_tokens=sum(len(group) * batches.padded_length(lengths[group[0]]) for group in groups),
         )
 
     def prompt(self, name: str | None = None) -> str:

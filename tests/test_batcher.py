@@ -66,7 +66,7 @@ def test_requests_that_wait_share_one_batch(batcher: MakeBatcher) -> None:
     engine = FakeEngine()
     shared = batcher(engine)
     hold_first_batch(engine, shared)
-    requests = [[tokens(4, seed)] for seed in range(5)]
+    requests = [[tokens(4, seed)] for seed in range(6)]
     futures = [shared.submit(request) for request in requests]
     engine.gate.set()
     for future, request in zip(futures, requests, strict=True):
@@ -87,11 +87,27 @@ def test_padded_tokens_of_a_batch_stay_in_the_budget_unless_a_text_is_alone(batc
     assert sorted(len(text) for batch in engine.batches[1:] for text in batch) == sorted(lengths)
 
 
-def test_the_text_that_waited_longest_is_in_the_next_batch(batcher: MakeBatcher) -> None:
+def test_the_text_that_waited_longest_is_in_the_next_batch_or_the_one_after(batcher: MakeBatcher) -> None:
     engine = FakeEngine()
     fair = batcher(engine, max_batch_tokens=20)
     hold_first_batch(engine, fair)
-    by_age = [tokens(length, seed) for seed, length in enumerate([10, 3, 20, 3, 10, 1, 20, 5, 2, 10])]
+    by_age = [tokens(length, seed) for seed, length in enumerate([10, 3, 20, 3, 10, 1, 20, 5, 2, 10, 18, 1, 16])]
+    futures = [fair.submit([each]) for each in by_age]
+    engine.gate.set()
+    wait(futures, PATIENCE_S)
+    waiting, passed_over = list(by_age), None
+    for batch in engine.batches[1:]:
+        assert waiting[0] in batch or waiting[0] is not passed_over
+        passed_over = waiting[0]
+        waiting = [each for each in waiting if each not in batch]
+    assert waiting == []
+
+
+def test_texts_that_fill_less_than_half_a_batch_come_in_turn(batcher: MakeBatcher) -> None:
+    engine = FakeEngine()
+    fair = batcher(engine, max_batch_tokens=20)
+    hold_first_batch(engine, fair)
+    by_age = [tokens(length, seed) for seed, length in enumerate([10, 3, 9, 3, 10, 1, 10, 5, 2, 10])]
     futures = [fair.submit([each]) for each in by_age]
     engine.gate.set()
     wait(futures, PATIENCE_S)
@@ -99,18 +115,28 @@ def test_the_text_that_waited_longest_is_in_the_next_batch(batcher: MakeBatcher)
     for batch in engine.batches[1:]:
         assert waiting[0] in batch
         waiting = [each for each in waiting if each not in batch]
-    assert waiting == []
 
 
-def test_a_long_text_is_not_overtaken_forever_by_short_ones(batcher: MakeBatcher) -> None:
+def test_a_long_text_is_overtaken_once_by_short_ones(batcher: MakeBatcher) -> None:
     engine = FakeEngine()
     fair = batcher(engine, max_batch_tokens=8)
     hold_first_batch(engine, fair)
-    futures = [fair.submit([tokens(2)]), fair.submit([tokens(30)])]
+    futures = [fair.submit([tokens(30)])]
     futures += [fair.submit([tokens(2, seed)]) for seed in range(20)]
     engine.gate.set()
     wait(futures, PATIENCE_S)
-    assert tokens(30) in engine.batches[2]
+    assert [len(batch[0]) for batch in engine.batches[1:4]] == [2, 30, 2]
+
+
+def test_short_texts_do_not_wait_behind_many_long_ones(batcher: MakeBatcher) -> None:
+    engine = FakeEngine()
+    fair = batcher(engine, max_batch_tokens=16)
+    hold_first_batch(engine, fair)
+    futures = [fair.submit([tokens(30, seed)]) for seed in range(20)]
+    futures += [fair.submit([tokens(4, seed)]) for seed in range(8)]
+    engine.gate.set()
+    wait(futures, PATIENCE_S)
+    assert [len(batch[0]) for batch in engine.batches[1:6]] == [4, 30, 4, 30, 30]
 
 
 def test_texts_of_like_length_run_together(batcher: MakeBatcher) -> None:

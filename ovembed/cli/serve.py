@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import typer  # noqa: TC002  typer reads the annotations
 
-from ovembed.batches import DEFAULT_BATCH_TOKENS
 from ovembed.cli import backends
 from ovembed.cli import url_file as urls
 from ovembed.cli.backends import (
@@ -58,14 +57,15 @@ def serve(
         ),
     ] = "f32",
     max_batch_tokens: Annotated[
-        int,
+        int | None,
         option(
             "--max-batch-tokens",
             min=1,
             help="Padded tokens of a batch; more delays short texts.",
+            show_default="192 for each thread of a stream",
             rich_help_panel=WORK_GROUP,
         ),
-    ] = DEFAULT_BATCH_TOKENS,
+    ] = None,
     max_queued_tokens: Annotated[
         int,
         option(

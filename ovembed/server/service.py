@@ -46,7 +46,7 @@ class Service:
         metrics = self._metrics.add_model(model.name, model.engine.spec)
         batcher = Batcher(
             model.engine,
-            max_batch_tokens=self._settings.max_batch_tokens,
+            max_batch_tokens=self._settings.max_batch_tokens or model.batch_tokens,
             max_queued_tokens=self._settings.max_queued_tokens,
             observers=(condition, metrics),
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ovembed.batches import DEFAULT_BATCH_TOKENS
 from ovembed.engine import EngineSettings
 from ovembed.http.requests import Limits
 from ovembed.serving.batcher import DEFAULT_QUEUED_TOKENS
@@ -20,13 +19,14 @@ if TYPE_CHECKING:
 class ServeSettings:
     """`port` 0 takes a free one.
 
+    max_batch_tokens: None takes what suits each model here.
     grace_s: how long requests may go on after the server is told to stop.
     api_key_file: None lets everybody in. cors_origins: web pages of these may ask; "*" is all.
     """
 
     host: str = "127.0.0.1"
     port: int = 8090
-    max_batch_tokens: int = DEFAULT_BATCH_TOKENS
+    max_batch_tokens: int | None = None
     max_queued_tokens: int = DEFAULT_QUEUED_TOKENS
     grace_s: float = 30
     limits: Limits = field(default_factory=Limits)

@@ -1,7 +1,9 @@
 """Batches across requests. A free worker takes the next batch at once; there is no timer.
 
-The next batch is built around the text that has waited longest, out of waiting texts of like length. So nobody
-starves, an idle server adds no delay, and batches grow by themselves while the workers are busy.
+The next batch is built around the text that has waited longest, out of waiting texts of like length. When that one is
+long, much shorter texts come first, but only once: the text that has waited longest is in the next batch or in the one
+after it. So nobody starves, short texts do not wait behind many long ones, an idle server adds no delay, and batches
+grow by themselves while the workers are busy.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ovembed import batches
-from ovembed.batches import DEFAULT_BATCH_TOKENS
 from ovembed.errors import Overloaded, RequestTooLarge, ShuttingDown
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from ovembed.protocols import Engine, Tokens, Vectors
 
 DEFAULT_QUEUED_TOKENS = 1_000_000
+
+# Padded tokens of a batch for each thread that works on it. Larger ones pad more and take longer to wait for; the next
+# requests find fewer to share a batch with.
+BATCH_TOKENS_OF_A_THREAD = 192
+
+# Short texts among which the oldest is looked for: the shortest of very many.
+_MOST_COMPARED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class BatchReport:
     @property
     def padding(self) -> int:
         """Tokens computed for nothing, to make the texts equally long."""
-        return max(self.lengths) * len(self.lengths) - self.tokens
+        return batches.padded_length(max(self.lengths)) * len(self.lengths) - self.tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +120,7 @@ class Batcher:
         self,
         engine: Engine,
         *,
-        max_batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        max_batch_tokens: int = BATCH_TOKENS_OF_A_THREAD,
         max_queued_tokens: int = DEFAULT_QUEUED_TOKENS,
         observers: Sequence[BatchObserver] = (),
     ) -> None:
@@ -124,7 +132,8 @@ class Batcher:
         self._closed = False
         self._queued_tokens = 0
         self._by_age: deque[_Text] = deque()
-        # Two views of one list, ascending by length and, among equals, by age.
+        self._oldest_was_passed_over = False
+        # Two views of one list, ascending by padded length and, among equals, by age.
         self._by_length: list[_Text] = []
         self._lengths: list[int] = []
         self._workers = [
@@ -173,8 +182,9 @@ class Batcher:
             worker.join()
 
     def _enqueue(self, text: _Text) -> None:
-        place = bisect_right(self._lengths, len(text.tokens))
-        self._lengths.insert(place, len(text.tokens))
+        length = batches.padded_length(len(text.tokens))
+        place = bisect_right(self._lengths, length)
+        self._lengths.insert(place, length)
         self._by_length.insert(place, text)
         self._by_age.append(text)
 
@@ -194,18 +204,26 @@ class Batcher:
 
     def _take(self) -> list[_Text]:
         """Remove the next batch from the queue."""
-        oldest = self._by_age.popleft()
-        # Of the texts of its length, the oldest of all comes first.
-        anchor = bisect_left(self._lengths, len(oldest.tokens))
-        chosen = batches.window(self._lengths, anchor, self._max_batch_tokens)
+        chosen = batches.window(self._lengths, self._anchor(), self._max_batch_tokens)
         taken = self._by_length[chosen.start : chosen.stop]
-        self._queued_tokens -= sum(self._lengths[chosen.start : chosen.stop])
         del self._by_length[chosen.start : chosen.stop], self._lengths[chosen.start : chosen.stop]
         for text in taken:
             text.waiting = False
+            self._queued_tokens -= len(text.tokens)
+        self._oldest_was_passed_over = self._by_age[0].waiting
         while self._by_age and not self._by_age[0].waiting:
             self._by_age.popleft()
         return taken
+
+    def _anchor(self) -> int:
+        """Where the text stands that the next batch is for."""
+        oldest = batches.padded_length(len(self._by_age[0].tokens))
+        much_shorter = bisect_right(self._lengths, oldest // 2)
+        is_long = 2 * oldest > self._max_batch_tokens
+        if self._oldest_was_passed_over or not is_long or not much_shorter:
+            # Of the texts of its length, the oldest of all comes first.
+            return bisect_left(self._lengths, oldest)
+        return min(range(min(much_shorter, _MOST_COMPARED)), key=lambda place: self._by_length[place].queued_at)
 
     def _run(self, batch: list[_Text]) -> None:
         """Settle every text of the batch, whatever the engine does."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ovembed import admission
 from ovembed.engine import OpenVINOEngine
 from ovembed.repository import read_golden
+from ovembed.serving.batcher import BATCH_TOKENS_OF_A_THREAD
 from ovembed.serving.condition import GoldenText
 
 if TYPE_CHECKING:
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """`golden` tells whether it still works, `created` when it was made (Unix time)."""
+    """`golden` tells whether it still works, `created` when it was made (Unix time).
+
+    batch_tokens: padded tokens of a batch that suit this machine.
+    """
 
     name: str
     engine: Engine
     golden: GoldenText
     created: int
+    batch_tokens: int = BATCH_TOKENS_OF_A_THREAD
 
 
 def load_model(entry: ModelEntry, settings: EngineSettings) -> LoadedModel:
@@ -33,7 +38,8 @@ def load_model(entry: ModelEntry, settings: EngineSettings) -> LoadedModel:
     warm_up(engine)
     [tokens] = admission.admit_texts(engine, golden.texts[:1], truncate=True).tokens
     created = int(entry.folder.stat().st_mtime)
-    return LoadedModel(entry.name, engine, GoldenText(tokens, golden.exported[0]), created)
+    batch_tokens = BATCH_TOKENS_OF_A_THREAD * max(1, engine.threads // engine.streams)
+    return LoadedModel(entry.name, engine, GoldenText(tokens, golden.exported[0]), created, batch_tokens)
 
 
 def warm_up(engine: Engine) -> None:
