@@ -57,15 +57,14 @@ def window(lengths: Sequence[int], anchor: int, max_batch_tokens: int) -> range:
     """
     start, stop = anchor, anchor + 1
     while True:
-        longest, count = lengths[stop - 1], stop - start
+        shortest, longest, count = lengths[start], lengths[stop - 1], stop - start
         below = (
-            start > 0
-            and longest * (count + 1) <= max_batch_tokens
-            and longest - lengths[start - 1] <= _COST_OF_A_BATCH
+            start > 0 and longest * (count + 1) <= max_batch_tokens and longest - lengths[start - 1] <= _COST_OF_A_BATCH
         )
         above = (
             stop < len(lengths)
             and lengths[stop] * (count + 1) <= max_batch_tokens
+            and lengths[stop] - shortest <= _COST_OF_A_BATCH
             and (lengths[stop] - longest) * count <= _COST_OF_A_BATCH
         )
         if not below and not above:

@@ -24,8 +24,13 @@ def test_a_padded_length_is_near_and_one_of_few(length: int) -> None:
 
 def test_lengths_make_eight_steps_to_each_power_of_two() -> None:
     padded = sorted({padded_length(length) for length in range(1, 513)})
-    assert padded == [*range(1, 17), *range(18, 33, 2), *range(36, 65, 4), *range(72, 129, 8), *range(144, 257, 16)] + [
-        *range(288, 513, 32)
+    assert padded == [
+        *range(1, 17),
+        *range(18, 33, 2),
+        *range(36, 65, 4),
+        *range(72, 129, 8),
+        *range(144, 257, 16),
+        *range(288, 513, 32),
     ]
 
 

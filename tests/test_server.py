@@ -463,7 +463,7 @@ def test_the_table_of_problems_names_no_class_twice_in_vain() -> None:
 
 
 def test_requests_at_the_same_time_share_batches(engine: FakeEngine) -> None:
-    texts = [f"text {number}" for number in range(10, 30)]
+    texts = [f"text {number}" for number in range(10, 22)]
     engine.gate.clear()
     with serving(engine) as (client, batcher), ThreadPoolExecutor(len(texts) + 1) as callers:
         first = callers.submit(embed, client, "a")
