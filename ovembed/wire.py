@@ -76,9 +76,9 @@ def build_request(fields: dict[str, Any], inputs: Inputs) -> EmbeddingsRequest:
     )
 
 
-def render_request(texts: Sequence[str], *, model: str | None, truncate: bool) -> bytes:
+def render_request(inputs: Sequence[str] | Sequence[Tokens], *, model: str | None, truncate: bool) -> bytes:
     """A request for base64 vectors; `model` and `truncate` are left out unless set."""
-    fields: dict[str, Any] = {"input": list(texts), "encoding_format": "base64"}
+    fields: dict[str, Any] = {"input": list(inputs), "encoding_format": "base64"}
     if model is not None:
         fields["model"] = model
     if truncate:
@@ -87,17 +87,13 @@ def render_request(texts: Sequence[str], *, model: str | None, truncate: bool) -
 
 
 def render_response(result: Embeddings, encoding_format: EncodingFormat) -> bytes:
-    """The reply to a request, in the order of its inputs; base64 is little-endian float32."""
-    rows = np.ascontiguousarray(result.vectors, dtype="<f4")
-    encoded: Sequence[Any] = (
-        [base64.b64encode(row.tobytes()).decode("ascii") for row in rows] if encoding_format == "base64" else list(rows)
-    )
+    """The reply to a request, in the order of its inputs."""
     return orjson.dumps(
         {
             "object": "list",
             "data": [
                 {"object": "embedding", "index": index, "embedding": embedding}
-                for index, embedding in enumerate(encoded)
+                for index, embedding in enumerate(encode_vectors(result.vectors, encoding_format))
             ],
             "model": result.model,
             "usage": {"prompt_tokens": result.total_tokens, "total_tokens": result.total_tokens},
@@ -109,6 +105,14 @@ def render_response(result: Embeddings, encoding_format: EncodingFormat) -> byte
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
     )
+
+
+def encode_vectors(vectors: Vectors, encoding_format: EncodingFormat) -> Sequence[Any]:
+    """Each row as orjson writes it with OPT_SERIALIZE_NUMPY; base64 is little-endian float32."""
+    rows = np.ascontiguousarray(vectors, dtype="<f4")
+    if encoding_format == "base64":
+        return [base64.b64encode(row.tobytes()).decode("ascii") for row in rows]
+    return list(rows)
 
 
 def parse_response(body: bytes, *, expected: int) -> Embeddings:

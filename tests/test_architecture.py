@@ -53,6 +53,7 @@ HOMES = {
     "bs4": {"corpus"},
     "zstandard": {"corpus"},
     "jinja2": {"deploy"},
+    "pydantic": {"gateway"},
 }
 INSIDE_FUNCTIONS = {"optimum", "nncf", "torch", "transformers", "pyarrow", "pypdfium2", "bs4", "zstandard"}
 

@@ -39,7 +39,8 @@ def test_every_option_has_its_environment_variable() -> None:
             long_names = [option for option in parameter.opts if option.startswith("--") and option != "--help"]
             if long_names:
                 expected = "OVEMBED_" + long_names[0].removeprefix("--").replace("-", "_").upper()
-                assert parameter.envvar == expected, f"{name} {long_names}"
+                variables = [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar
+                assert variables[0] == expected, f"{name} {long_names}"
 
 
 def test_the_environment_sets_an_option_and_the_flag_wins(monkeypatch: pytest.MonkeyPatch) -> None:

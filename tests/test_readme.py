@@ -40,22 +40,22 @@ def environment() -> dict[str, str]:
 
 
 def test_every_task_of_the_readme_works_in_order(clone: Path) -> None:
-    """As a person would: the server in a terminal of its own, everything else one after the other."""
-    server: subprocess.Popen[bytes] | None = None
+    """As a person would: each server in a terminal of its own, everything else one after the other."""
+    servers: list[subprocess.Popen[bytes]] = []
     try:
         for command in commands(tasks=True):
-            if command.startswith("ovembed serve") and "--detach" not in command:
-                server = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=clone, env=environment())
+            if command.startswith(("ovembed serve", "ovembed gateway")) and "--detach" not in command:
+                servers.append(subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=clone, env=environment()))
                 continue
             done = subprocess.run(
                 ["bash", "-o", "pipefail", "-c", command], cwd=clone, env=environment(), capture_output=True, text=True
             )
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     finally:
-        if server is not None:
+        for server in servers:
             server.terminate()
             assert server.wait(30) == 0
-    assert server is not None
+    assert len(servers) == 2
     assert {"texts.npy", "texts.meta.jsonl", "texts.jsonl", "queries.jsonl"} <= {path.name for path in clone.iterdir()}
 
 

@@ -434,7 +434,6 @@ STATUS = {
     errors.ModelUnready: 503,
     errors.Overloaded: 429,
     errors.ShuttingDown: 503,
-    errors.NotReady: 503,
     errors.EndpointError: 502,
     errors.EndpointRefused: 503,
     errors.EndpointTimeout: 504,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovembed import __version__
-from ovembed.cli import demo, deploy, embed, export, health, models, serve, servers
+from ovembed.cli import demo, deploy, embed, export, gateway, health, models, serve, servers
 from ovembed.cli.help_groups import GroupedCommand
 from ovembed.errors import NotReady, OvembedError
 
@@ -51,6 +51,7 @@ app.command("serve", cls=GroupedCommand)(serve.serve)
 app.command("status")(servers.status)
 app.command("stop")(servers.stop)
 app.command("logs")(servers.logs)
+app.command("gateway", cls=GroupedCommand)(gateway.gateway)
 app.command("health")(health.health)
 app.command("embed", cls=GroupedCommand)(embed.embed)
 app.add_typer(deploy.app, name="deploy")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-WORK_GROUP = "Work"
-ENDPOINT_GROUP = "Endpoints"
+WORK_GROUP, ENDPOINT_GROUP = "Work", "Endpoints"
+LIMITS_GROUP, ACCESS_GROUP, LOGS_GROUP = "Limits", "Access", "Messages"
 
 
-def option(*names: str, **settings: Any) -> Any:
-    """A typer option whose environment variable follows from its first long name."""
+def option(*names: str, also: Sequence[str] = (), **settings: Any) -> Any:
+    """A typer option whose environment variable follows from its first long name; `also` are further ones."""
     long_name = next(name for name in names if name.startswith("--")).split("/")[0]
     variable = "OVEMBED_" + long_name.removeprefix("--").replace("-", "_").upper()
-    return typer.Option(*names, envvar=variable, show_envvar=False, **settings)
+    return typer.Option(*names, envvar=[variable, *also] if also else variable, show_envvar=False, **settings)
 
 
 def is_given(context: typer.Context, name: str) -> bool:
@@ -88,4 +89,44 @@ ThreadsOpt = Annotated[
         show_default="all that affinity and CPU quota allow",
         rich_help_panel=WORK_GROUP,
     ),
+]
+UrlFileOpt = Annotated[
+    Path | None, option("--url-file", help="Write the server's URL there when it is ready.", show_default=False)
+]
+MaxBodyBytesOpt = Annotated[
+    int, option("--max-body-bytes", min=1, help="Largest request body.", rich_help_panel=LIMITS_GROUP)
+]
+RequestTimeoutOpt = Annotated[
+    float,
+    option(
+        "--timeout",
+        min=0.001,
+        help="Seconds that a request may take in all; then it gets 504 and is dropped.",
+        rich_help_panel=LIMITS_GROUP,
+    ),
+]
+BodyTimeoutOpt = Annotated[
+    float,
+    option(
+        "--body-timeout",
+        min=0.001,
+        help="Seconds that a client may pause in sending (408) or reading.",
+        rich_help_panel=LIMITS_GROUP,
+    ),
+]
+GraceOpt = Annotated[
+    float,
+    option("--grace", min=0, help="Seconds that requests may go on once told to stop.", rich_help_panel=LIMITS_GROUP),
+]
+ApiKeyFileOpt = Annotated[
+    Path | None,
+    option(
+        "--api-key-file",
+        help="Bearer keys, one on each line; read again when it changes.",
+        show_default="everybody may ask",
+        rich_help_panel=ACCESS_GROUP,
+    ),
+]
+LogFormatOpt = Annotated[
+    Literal["text", "json"], option("--log-format", help="Form of log lines.", rich_help_panel=LOGS_GROUP)
 ]

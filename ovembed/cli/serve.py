@@ -19,10 +19,26 @@ from ovembed.cli.backends import (
     NpuOpt,
     WaitOpt,
 )
-from ovembed.cli.options import WORK_GROUP, ConfigOpt, QuietOpt, RepositoryOpt, StreamsOpt, ThreadsOpt, option
+from ovembed.cli.options import (
+    ACCESS_GROUP,
+    LIMITS_GROUP,
+    LOGS_GROUP,
+    WORK_GROUP,
+    ApiKeyFileOpt,
+    BodyTimeoutOpt,
+    ConfigOpt,
+    GraceOpt,
+    LogFormatOpt,
+    MaxBodyBytesOpt,
+    QuietOpt,
+    RepositoryOpt,
+    RequestTimeoutOpt,
+    StreamsOpt,
+    ThreadsOpt,
+    UrlFileOpt,
+    option,
+)
 from ovembed.cli.output import Talk
-
-_LIMITS, _ACCESS, _LOGS = "Limits", "Access", "Messages"
 
 
 def serve(
@@ -34,9 +50,7 @@ def serve(
     ] = None,
     host: Annotated[str, option("--host", help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, option("--port", "-p", min=0, max=65535, help="Port; 0 takes a free one.")] = 8090,
-    url_file: Annotated[
-        Path | None, option("--url-file", help="Write the server's URL there when it is ready.")
-    ] = None,
+    url_file: UrlFileOpt = None,
     backend: BackendOpt = "local",
     detach: DetachOpt = False,
     wait: WaitOpt = 60,
@@ -72,46 +86,19 @@ def serve(
             "--max-queued-tokens",
             min=1,
             help="Tokens that may wait; above, clients get 429.",
-            rich_help_panel=_LIMITS,
+            rich_help_panel=LIMITS_GROUP,
         ),
     ] = 1_000_000,
-    max_body_bytes: Annotated[
-        int, option("--max-body-bytes", min=1, help="Largest request body.", rich_help_panel=_LIMITS)
-    ] = 64 * 1024 * 1024,
-    timeout: Annotated[
-        float,
-        option(
-            "--timeout",
-            min=0.001,
-            help="Seconds that a request may take in all; then it gets 504 and is dropped.",
-            rich_help_panel=_LIMITS,
-        ),
-    ] = 300,
-    body_timeout: Annotated[
-        float,
-        option(
-            "--body-timeout",
-            min=0.001,
-            help="Seconds that a client may pause in sending (408) or reading.",
-            rich_help_panel=_LIMITS,
-        ),
-    ] = 20,
-    grace: Annotated[
-        float,
-        option("--grace", min=0, help="Seconds that requests may go on once told to stop.", rich_help_panel=_LIMITS),
-    ] = 30,
-    api_key_file: Annotated[
-        Path | None,
-        option(
-            "--api-key-file",
-            help="Bearer keys, one on each line; read again when it changes.",
-            show_default="everybody may ask",
-            rich_help_panel=_ACCESS,
-        ),
-    ] = None,
+    max_body_bytes: MaxBodyBytesOpt = 64 * 1024 * 1024,
+    timeout: RequestTimeoutOpt = 300,
+    body_timeout: BodyTimeoutOpt = 20,
+    grace: GraceOpt = 30,
+    api_key_file: ApiKeyFileOpt = None,
     tls_cert: Annotated[
         Path | None,
-        option("--tls-cert", help="Certificates (PEM): serve over TLS.", show_default=False, rich_help_panel=_ACCESS),
+        option(
+            "--tls-cert", help="Certificates (PEM): serve over TLS.", show_default=False, rich_help_panel=ACCESS_GROUP
+        ),
     ] = None,
     tls_key: Annotated[
         Path | None,
@@ -119,7 +106,7 @@ def serve(
             "--tls-key",
             help="The certificate's key (PEM).",
             show_default="in --tls-cert",
-            rich_help_panel=_ACCESS,
+            rich_help_panel=ACCESS_GROUP,
         ),
     ] = None,
     cors_origin: Annotated[
@@ -128,16 +115,14 @@ def serve(
             "--cors-origin",
             help="Let web pages of this origin ask; may be repeated; * is all.",
             show_default="none",
-            rich_help_panel=_ACCESS,
+            rich_help_panel=ACCESS_GROUP,
         ),
     ] = None,
     access_log: Annotated[
         bool,
-        option("--access-log", help="Log each request, without its text and key.", rich_help_panel=_LOGS),
+        option("--access-log", help="Log each request, without its text and key.", rich_help_panel=LOGS_GROUP),
     ] = False,
-    log_format: Annotated[
-        Literal["text", "json"], option("--log-format", help="Form of log lines.", rich_help_panel=_LOGS)
-    ] = "text",
+    log_format: LogFormatOpt = "text",
     quiet: QuietOpt = False,
 ) -> None:
     """Serve models over HTTP, as OpenAI and OVMS do."""

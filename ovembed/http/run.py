@@ -15,7 +15,7 @@ from ovembed.http.listener import Tls, bound, url_of
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from types import FrameType
 
     from starlette.types import ASGIApp
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ovembed.http.guards import Traffic
 
 _POLL_S = 0.05
+
+
+async def _do_nothing() -> None:
+    pass
 
 
 def run(
@@ -35,11 +39,12 @@ def run(
     patience_s: float,
     tls: Tls | None = None,
     on_ready: Callable[[str], None] = lambda _: None,
+    on_stop: Callable[[], Awaitable[None]] = _do_nothing,
 ) -> None:
     """Serve the application until SIGINT or SIGTERM, then finish what runs, for at most `grace_s`, and return.
 
     A client may send, or read, nothing for `patience_s`. `on_ready` gets the server's URL once it accepts
-    connections. Raises ServerError when the address cannot be bound.
+    connections, `on_stop` is awaited when the last reply is sent. Raises ServerError when the address cannot be bound.
     """
     config = uvicorn.Config(
         app,
@@ -52,7 +57,7 @@ def run(
         ssl_keyfile=tls.key if tls else None,
     )
     with bound(host, port) as listener:
-        server = _Server(config, traffic, grace_s, lambda: on_ready(url_of(listener, tls)))
+        server = _Server(config, traffic, grace_s, lambda: on_ready(url_of(listener, tls)), on_stop)
         with _stopped_by_signals(server):
             server.run(sockets=[listener])
 
@@ -61,12 +66,18 @@ class _Server(uvicorn.Server):
     """Says when it accepts connections; told to stop, it goes on to answer them until the work at hand is done."""
 
     def __init__(
-        self, config: uvicorn.Config, traffic: Traffic, grace_s: float, on_started: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        traffic: Traffic,
+        grace_s: float,
+        on_started: Callable[[], None],
+        on_stop: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(config)
         self._traffic = traffic
         self._grace_s = grace_s
         self._on_started = on_started
+        self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -84,6 +95,7 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(_POLL_S)
         self.config.timeout_graceful_shutdown = max(1, round(deadline - time.monotonic()))
         await super().shutdown(sockets)
+        await self._on_stop()
 
 
 @contextlib.contextmanager

@@ -55,7 +55,7 @@ class RemoteEmbedder(Embedder):
         delivery = Delivery(self._pool, truncate=truncate)
         results = delivery.deliver(texts, self._limits().pack(texts), self._settings.concurrency)
         self._check_space(results)
-        return _joined(results, self.model)
+        return joined(results, self.model)
 
     @property
     def model(self) -> str:
@@ -113,7 +113,7 @@ def _say(space: tuple[int, str | None]) -> str:
     return f"{dimensions} dimensions of {fingerprint or 'unknown fingerprint'}"
 
 
-def _joined(parts: Sequence[Embeddings], model: str) -> Embeddings:
+def joined(parts: Sequence[Embeddings], model: str) -> Embeddings:
     """The parts of one list, in order."""
     if not parts:
         return Embeddings(np.empty((0, 0), dtype=np.float32), (), 0, (), model, None)

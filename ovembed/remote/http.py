@@ -24,14 +24,20 @@ def api_base(url: str) -> str:
 
     Raises InputError for what is no http URL.
     """
+    parsed = parse_url(url)
+    path = parsed.path.rstrip("/") or "/v1"
+    return str(parsed.copy_with(path=path.removesuffix("/embeddings"), query=None, fragment=None))
+
+
+def parse_url(url: str) -> httpx.URL:
+    """Raises InputError for what is no http URL."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise InputError(f"'{url}' is no URL: {error}.") from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise InputError(f"'{url}' is no http:// or https:// URL.")
-    path = parsed.path.rstrip("/") or "/v1"
-    return str(parsed.copy_with(path=path.removesuffix("/embeddings"), query=None, fragment=None))
+    return parsed
 
 
 def server_root(base: str) -> str:
@@ -46,12 +52,12 @@ def http_client(url: str, *, api_key: str | None = None, timeout: httpx.Timeout 
 
 
 @contextlib.contextmanager
-def translated(url: str) -> Iterator[None]:
-    """httpx's exceptions as EndpointRefused, EndpointTimeout and EndpointLost."""
+def translated(url: str, *, hint: str = "Start a server: ovembed serve") -> Iterator[None]:
+    """httpx's exceptions as EndpointRefused, which ends with the hint, EndpointTimeout and EndpointLost."""
     try:
         yield
     except httpx.ConnectError as error:
-        raise EndpointRefused(f"Nothing answers at {url}. Start a server: ovembed serve") from error
+        raise EndpointRefused(f"Nothing answers at {url}. {hint}") from error
     except httpx.TimeoutException as error:
         raise EndpointTimeout(f"{url} did not answer in time.") from error
     except httpx.HTTPError as error:
