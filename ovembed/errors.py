@@ -11,6 +11,8 @@ OvembedError
 │   └── ModelRetired       it was served, and has been taken out of the repository
 ├── ExportError        the model could not be turned into a working OpenVINO model
 ├── RepositoryError    the model repository cannot be read or written
+│   ├── ConfigInvalid      its configuration file is not one that OVMS would take
+│   └── ConfigMissing      its configuration file is gone
 ├── EngineError        OpenVINO could not load or run the model
 ├── ServerError        a server could not be started
 ├── NotReady           something did not become ready in the time allowed
@@ -91,6 +93,14 @@ class ExportError(OvembedError):
 
 class RepositoryError(OvembedError):
     """The model repository cannot be read or written."""
+
+
+class ConfigInvalid(RepositoryError):
+    """The repository's configuration file is not one that OVMS would take."""
+
+
+class ConfigMissing(RepositoryError):
+    """The repository's configuration file is gone."""
 
 
 class EngineError(OvembedError):

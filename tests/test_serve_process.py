@@ -28,6 +28,7 @@ from ovembed.local import LocalEmbedder
 from ovembed.remote import RemoteEmbedder
 from ovembed.repository import ModelRepository
 from ovembed.server.run import serve
+from ovembed.server.selection import Selection
 from ovembed.server.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -198,7 +199,9 @@ def test_told_to_stop_it_answers_what_runs_and_ends_well(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_before_the_loop_runs_is_not_missed(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+def test_a_signal_before_the_loop_runs_is_not_missed(
+    repository: ModelRepository, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
     begin = run._Server.run
 
     def told_to_stop_first(server: run._Server, sockets: list[socket.socket] | None = None) -> None:
@@ -209,7 +212,7 @@ def test_a_signal_before_the_loop_runs_is_not_missed(monkeypatch: pytest.MonkeyP
     rescue = threading.Timer(PATIENCE_S, signal.raise_signal, [signal.SIGTERM])
     rescue.start()
     before = signal.getsignal(number)
-    serve([], ServeSettings(port=0))
+    serve(Selection(repository, ("tiny",)), ServeSettings(port=0))
     assert rescue.is_alive(), "the signal was missed"
     rescue.cancel()
     assert signal.getsignal(number) is before

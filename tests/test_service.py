@@ -50,7 +50,7 @@ def serving(engine: FakeEngine, **settings: Any) -> Iterator[Service]:
 @contextmanager
 def closing(service: Service, engines: dict[str, FakeEngine]) -> Iterator[Service]:
     for name, engine in engines.items():
-        service.add(LoadedModel(name, engine, GoldenText(GOLDEN, engine.row(GOLDEN)), created=0))
+        service.put(LoadedModel(name, engine, GoldenText(GOLDEN, engine.row(GOLDEN)), created=0))
     try:
         yield service
     finally:
@@ -227,7 +227,7 @@ def test_nan_never_leaves_the_server(encoding_format: str) -> None:
         vocabulary_size=256,  # type: ignore[arg-type]
     )
     service = Service(ServeSettings())
-    service.add(LoadedModel("nan", engine, GoldenText(GOLDEN, np.ones(8, dtype=np.float32)), created=0))
+    service.put(LoadedModel("nan", engine, GoldenText(GOLDEN, np.ones(8, dtype=np.float32)), created=0))
     body = {"input": ["a", "b"], "encoding_format": encoding_format}
     try:
         response = ask(service, lambda client: client.post(EMBEDDINGS, json=body))

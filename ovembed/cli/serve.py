@@ -128,30 +128,29 @@ def serve(
     """Serve models over HTTP, as OpenAI and OVMS do."""
     from ovembed import cores
     from ovembed.engine import EngineSettings, default_cache_dir
-    from ovembed.errors import InputError, ModelNotFound
+    from ovembed.errors import InputError
     from ovembed.http import logs
     from ovembed.http.listener import Tls
     from ovembed.http.requests import Limits
     from ovembed.launch.backends import Served
     from ovembed.repository import ModelRepository
     from ovembed.server.run import serve as run_server
+    from ovembed.server.selection import Selection
     from ovembed.server.settings import ServeSettings
 
     if tls_key is not None and tls_cert is None:
         raise InputError("--tls-key needs the certificate it belongs to: --tls-cert FILE")
     choices = Choices(backend, detach, wait, container_name, image, engine, gpu, npu, ovms_binary)
     backends.check_options(context, choices)
-    models = ModelRepository(repository, config)
-    entries = [models.get(name) for name in dict.fromkeys(model)] if model else models.models()
-    if not entries:
-        raise ModelNotFound(f"{repository}/ holds no model. Export one first: ovembed export SOURCE")
+    selection = Selection(ModelRepository(repository, config), tuple(model or ()))
+    entries = selection.entries()
     talk = Talk(quiet=quiet)
     origins = tuple(cors_origin or ())
     if not choices.in_this_process:
-        served = Served(entries, models.config_path, host, port, bool(model), api_key_file, origins)
+        served = Served(entries, selection.config_path, host, port, bool(model), api_key_file, origins)
         backends.serve_elsewhere(context, choices, served, talk, url_file=url_file)
         return
-    engine_settings = EngineSettings(streams, threads, inference_precision, default_cache_dir())
+    engine_settings = EngineSettings(streams, threads, inference_precision, default_cache_dir(), map_weights=False)
     settings = ServeSettings(
         host=host,
         port=port,
@@ -187,5 +186,5 @@ def serve(
             loading.stop()
             announce(url)
 
-        run_server(entries, settings, on_ready=ready)
+        run_server(selection, settings, on_ready=ready)
     talk.say("Stopped.")

@@ -54,12 +54,15 @@ class EngineSettings:
     streams: batches that run at the same time; threads: cores they share. None lets `resolve` choose.
     inference_precision: arithmetic of the parts that are not quantized.
     cache_dir: where compiled models are kept for the next start; None keeps none.
+    map_weights: share the weights in memory with other processes that map the file. One that is cut off meanwhile
+    ends them all, so what must survive that reads a copy of its own.
     """
 
     streams: int | None = None
     threads: int | None = None
     inference_precision: Literal["f32", "bf16"] = "f32"
     cache_dir: Path | None = None
+    map_weights: bool = True
 
     def resolve(self) -> tuple[int, int]:
         """(streams, threads) for this machine: all cores this process may use (see cores), few threads to a stream.
@@ -108,7 +111,7 @@ class OpenVINOEngine:
         with _translated(f"{files.tokenizer_path} cannot be read"):
             tokenizer = load_tokenizer(files.tokenizer_path)
         with _translated(f"{files.model_path} cannot be loaded; export the model again"):
-            model = ov.Core().read_model(files.model_path)
+            model = ov.Core().read_model(files.model_path, config={"ENABLE_MMAP": settings.map_weights})
             pooled = with_pooling(model, None if files.pooled else spec.pooling, normalize=spec.normalize)
             compiled = _compile(pooled, settings)
             rows = tokenizer.vocabulary_size or embedding_rows(model)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
 from ovembed.errors import InputError, Unauthorized
+from ovembed.repository.files import stamp
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 _LOG = logging.getLogger(__name__)
-
-_Stamp: TypeAlias = tuple[int, int, int]
 
 
 class KeyFile:
@@ -31,7 +30,7 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         """Raises InputError, naming the file, when it cannot be read or holds no key."""
         self._path = path
-        self._stamp = self._read_stamp()
+        self._stamp = stamp(path)
         self._digests = self._read_digests()
 
     def check(self, scope: Scope) -> None:
@@ -47,21 +46,13 @@ class KeyFile:
 
     def _refresh(self) -> None:
         try:
-            stamp = self._read_stamp()
-            if stamp == self._stamp:
+            found = stamp(self._path)
+            if found == self._stamp:
                 return
-            self._stamp = stamp  # also of a file without keys: it is complained about once
+            self._stamp = found  # also of a file without keys: it is complained about once
             self._digests = self._read_digests()
         except InputError as error:
             _LOG.warning("%s The keys known before still count.", error)
-
-    def _read_stamp(self) -> _Stamp | None:
-        """Differs whenever the file has been written or replaced; None while it is not there."""
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _read_digests(self) -> tuple[bytes, ...]:
         try:

@@ -9,14 +9,16 @@ from typing import Any, Literal
 
 import orjson
 
+_OURS = logging.getLogger("ovembed")
 _ACCESS = logging.getLogger("ovembed.access")
 
 
 def configure(style: Literal["text", "json"], *, access_log: bool) -> None:
-    """Set up this process's logging: warnings of everybody, and each request if `access_log` is set."""
+    """Set up this process's logging: warnings of everybody, events of ours, each request if `access_log` is set."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLine() if style == "json" else _TextLine())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    _OURS.setLevel(logging.INFO)
     _ACCESS.setLevel(logging.INFO if access_log else logging.WARNING)
 
 

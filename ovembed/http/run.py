@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -15,7 +15,7 @@ from ovembed.http.listener import Tls, bound, url_of
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from types import FrameType
 
     from starlette.types import ASGIApp
@@ -40,11 +40,13 @@ def run(
     tls: Tls | None = None,
     on_ready: Callable[[str], None] = lambda _: None,
     on_stop: Callable[[], Awaitable[None]] = _do_nothing,
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Serve the application until SIGINT or SIGTERM, then finish what runs, for at most `grace_s`, and return.
 
     A client may send, or read, nothing for `patience_s`. `on_ready` gets the server's URL once it accepts
-    connections, `on_stop` is awaited when the last reply is sent. Raises ServerError when the address cannot be bound.
+    connections; `beside` runs on the server's loop until it drains; `on_stop` is awaited when the last reply is sent.
+    Raises ServerError when the address cannot be bound.
     """
     config = uvicorn.Config(
         app,
@@ -57,7 +59,11 @@ def run(
         ssl_keyfile=tls.key if tls else None,
     )
     with bound(host, port) as listener:
-        server = _Server(config, traffic, grace_s, lambda: on_ready(url_of(listener, tls)), on_stop)
+
+        def announce() -> None:
+            on_ready(url_of(listener, tls))
+
+        server = _Server(config, traffic, grace_s, on_started=announce, on_stop=on_stop, beside=beside)
         with _stopped_by_signals(server):
             server.run(sockets=[listener])
 
@@ -70,18 +76,24 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         traffic: Traffic,
         grace_s: float,
+        *,
         on_started: Callable[[], None],
         on_stop: Callable[[], Awaitable[None]],
+        beside: Callable[[], Coroutine[Any, Any, None]] | None,
     ) -> None:
         super().__init__(config)
         self._traffic = traffic
         self._grace_s = grace_s
         self._on_started = on_started
         self._on_stop = on_stop
+        self._beside = beside
+        self._companion: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            if self._beside is not None:
+                self._companion = asyncio.create_task(self._beside())
             self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -90,6 +102,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """uvicorn's own shutdown begins with hanging up on those who ask whether we are ready."""
+        if self._companion is not None:
+            self._companion.cancel()
         deadline = time.monotonic() + self._grace_s
         while self._traffic.running and not self.force_exit and time.monotonic() < deadline:
             await asyncio.sleep(_POLL_S)

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ovembed.errors import RepositoryError
+from ovembed.errors import ConfigInvalid, RepositoryError
 from ovembed.repository import graph
 from ovembed.repository.files import replace_file
 
@@ -80,7 +80,7 @@ class ServingConfig:
 
 
 def read(path: Path) -> ServingConfig:
-    """An empty config where there is no file. Raises RepositoryError for one that OVMS would not take."""
+    """An empty config where there is no file. Raises RepositoryError; ConfigInvalid if OVMS would not take it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         graphs = {str(entry["name"]): dict(entry) for entry in content.pop(_GRAPHS, [])}
@@ -90,7 +90,7 @@ def read(path: Path) -> ServingConfig:
     except OSError as error:
         raise RepositoryError(f"{path} cannot be read: {error.strerror}.") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RepositoryError(
+        raise ConfigInvalid(
             f"{path} is not an OVMS configuration ({error!r}). Mend it, or name another with --config."
         ) from error
     return ServingConfig(graphs, content, {name: entry for name, entry in models.items() if _is_graph(path, entry)})

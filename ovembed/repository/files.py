@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ovembed.errors import RepositoryError
 
@@ -14,10 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+Stamp: TypeAlias = tuple[int, int, int]
+
 # renameat2(2): the current folder as the base of relative paths, and the flag that swaps two paths atomically.
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _NO_EXCHANGE_HERE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Differs whenever the file has been written or replaced; None while it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from ovembed.errors import RepositoryError
-from ovembed.repository import layout, versions
+from ovembed.repository import golden, layout, versions
 from ovembed.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -115,6 +115,12 @@ class ModelEntry:
     def served_by(self) -> tuple[OvmsVersion, ...]:
         """The releases of OVMS that serve the folder as it is, the oldest first."""
         return versions.serving(versions.ovms_version(self.ovms_version))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that decides how the model is served."""
+        weights = self.model_path.with_suffix(".bin")
+        return (self.folder / FILE_NAME, self.folder / golden.FILE_NAME, self.model_path, weights, self.tokenizer_path)
 
     @property
     def _layout(self) -> Layout:

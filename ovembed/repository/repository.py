@@ -57,6 +57,10 @@ class ModelRepository:
         self.folder = Path(folder)
         self.config_path = Path(config_path) if config_path is not None else self.folder / DEFAULT_CONFIG_NAME
 
+    def listed(self) -> list[str]:
+        """Served names of all graphs, in the order of the config file; not all need be ours, or whole."""
+        return config.read(self.config_path).names
+
     def names(self) -> list[str]:
         """Served names of our models, in the order of the config file; graphs of other kinds are not ours."""
         serving = config.read(self.config_path)

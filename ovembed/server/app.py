@@ -14,6 +14,7 @@ from ovembed.errors import OvembedError
 from ovembed.http.requests import Limits
 from ovembed.server.dialects import openai, ovms, tei
 from ovembed.server.exchange import Exchange
+from ovembed.server.reload import nothing_to_reload
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -21,14 +22,17 @@ if TYPE_CHECKING:
     from ovembed.server.catalog import Catalog
     from ovembed.server.dialects import Dialect
     from ovembed.server.readiness import Readiness
+    from ovembed.server.reload import Reload
 
 # The first that owns a path answers there.
 DIALECTS: tuple[Dialect, ...] = (ovms, tei, openai)
 
 
-def create_app(catalog: Catalog, readiness: Readiness, limits: Limits | None = None) -> Starlette:
+def create_app(
+    catalog: Catalog, readiness: Readiness, limits: Limits | None = None, reload: Reload = nothing_to_reload
+) -> Starlette:
     """The ASGI application that serves these models."""
-    exchange = Exchange(catalog, readiness, limits or Limits())
+    exchange = Exchange(catalog, readiness, limits or Limits(), reload)
     app = Starlette(
         # Routes are tried in turn, and /v1/embeddings is asked for most.
         routes=[route for dialect in reversed(DIALECTS) for route in dialect.routes(exchange)],

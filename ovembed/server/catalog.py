@@ -104,6 +104,11 @@ class Catalog:
         self._models[model.name] = model
         self._statuses[model.name] = Status(State.AVAILABLE)
 
+    def ended(self, name: str) -> None:
+        """The last request of a model has been answered; another of its name may have come meanwhile."""
+        if self._statuses[name].state is State.UNLOADING:
+            self._statuses[name] = Status(State.END)
+
     def withdraw(self, name: str) -> ServedModel:
         """From now on, the model gets no requests."""
         self._statuses[name] = Status(State.UNLOADING)

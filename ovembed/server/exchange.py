@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ovembed.protocols import Embeddings
     from ovembed.server.catalog import Catalog
     from ovembed.server.readiness import Readiness
+    from ovembed.server.reload import Reload
     from ovembed.serving.models import ServedModel
     from ovembed.wire import EmbeddingsRequest
 
@@ -39,9 +40,10 @@ EMBEDDING_FAULTS = (TextError, TextTooLong, Overloaded, EngineError, RequestTime
 class Exchange:
     """What the dialects share: the models, how a body is read for them, and their vectors within the time there is."""
 
-    def __init__(self, catalog: Catalog, readiness: Readiness, limits: Limits) -> None:
+    def __init__(self, catalog: Catalog, readiness: Readiness, limits: Limits, reload: Reload) -> None:
         self.catalog = catalog
         self.readiness = readiness
+        self.reload = reload
         self._limits = limits
 
     async def read_body(self, request: Request) -> bytes:

@@ -70,7 +70,8 @@ class Metrics:
         self.inference_seconds = self._histogram("inference_seconds", "Running a batch.", _SECONDS, "model")
 
     def add_model(self, name: str, spec: ModelSpec) -> ModelMetrics:
-        """Describe a model; what happens to it is told to the result."""
+        """Describe a model, in place of one of the same name; what happens to it is told to the result."""
+        self._model_info.remove_by_labels({"model": name})
         values = (name, spec.fingerprint, spec.source, spec.precision, spec.pooling, spec.dimensions, spec.max_tokens)
         self._model_info.labels(*values).set(1)
         return ModelMetrics(self, name)
@@ -81,6 +82,12 @@ class Metrics:
         self._queue_tokens.labels(name).set_function(lambda: queue().tokens)
         self._queue_oldest.labels(name).set_function(lambda: queue().oldest_s)
         self._healthy.labels(name).set_function(healthy)
+
+    def remove_model(self, name: str) -> None:
+        """Nothing is to be asked for any more; what was counted stays."""
+        gauges = (self._model_info, self._healthy, self._queue_texts, self._queue_tokens, self._queue_oldest)
+        for gauge in gauges:
+            gauge.remove_by_labels({"model": name})
 
     def request_began(self) -> None:
         self._running.inc()

@@ -5,33 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ovembed.http.run import run
+from ovembed.server.reload import Reloader
 from ovembed.server.service import Service
-from ovembed.serving.loading import load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from ovembed.repository import ModelEntry
+    from ovembed.server.selection import Selection
     from ovembed.server.settings import ServeSettings
 
 
-def serve(
-    entries: Sequence[ModelEntry], settings: ServeSettings, *, on_ready: Callable[[str], None] = lambda _: None
-) -> None:
+def serve(selection: Selection, settings: ServeSettings, *, on_ready: Callable[[str], None] = lambda _: None) -> None:
     """Serve these models until SIGINT or SIGTERM, then finish what runs and return.
 
+    They are loaded again as the repository changes: told by its configuration file, by a request, or by SIGHUP.
+
     `on_ready` gets the server's URL once it accepts connections. Raises InputError for keys or certificates that
-    cannot be used, RepositoryError or EngineError when a model cannot be loaded, ServerError when the address
-    cannot be bound.
+    cannot be used, ModelNotFound, RepositoryError or EngineError when a model cannot be loaded, ServerError when the
+    address cannot be bound.
     """
     if settings.tls is not None:
         settings.tls.check()
     service = Service(settings)
+    reloader = Reloader(selection, service)
     try:
-        for entry in entries:
-            service.add(load_model(entry, settings.engine))
+        reloader.load()
         run(
-            service.app(),
+            service.app(reloader.reload),
             service.traffic,
             host=settings.host,
             port=settings.port,
@@ -39,6 +39,7 @@ def serve(
             patience_s=settings.limits.body_s,
             tls=settings.tls,
             on_ready=on_ready,
+            beside=reloader.follow,
         )
     finally:
         service.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from ovembed.server.catalog import Catalog
 from ovembed.server.exchange import WARNING_HEADER
 from ovembed.server.metrics import Metrics
 from ovembed.server.readiness import Readiness
+from ovembed.server.reload import nothing_to_reload
 from ovembed.serving.batcher import Batcher
 from ovembed.serving.condition import Condition
 from ovembed.serving.models import ServedModel
@@ -25,45 +27,59 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from ovembed.server.reload import Reload
     from ovembed.server.settings import ServeSettings
     from ovembed.serving.loading import LoadedModel
 
 
 class Service:
-    """Add the models, take the application, close in the end."""
+    """Put the models in, take the application, close in the end. Once it runs, everything belongs to its event loop."""
 
     def __init__(self, settings: ServeSettings) -> None:
         """Raises InputError for a key file that cannot be used."""
         self.traffic = Traffic()
-        self._settings = settings
+        self.catalog = Catalog()
+        self.settings = settings
         self._keys = KeyFile(settings.api_key_file) if settings.api_key_file else None
         self._metrics = Metrics()
-        self._catalog = Catalog()
+        self._batchers: list[Batcher] = []
+        self._farewells: set[asyncio.Task[None]] = set()
         self._checks: dict[str, Callable[[], Awaitable[bool]]] = {}
 
-    def add(self, model: LoadedModel) -> None:
+    def put(self, model: LoadedModel) -> None:
+        """Requests go to this one from now on; one of the same name ends when those that it has are answered."""
+        replaced = self.catalog.models.get(model.name)
         condition = Condition(model.golden)
         metrics = self._metrics.add_model(model.name, model.engine.spec)
         batcher = Batcher(
             model.engine,
-            max_batch_tokens=self._settings.max_batch_tokens or model.batch_tokens,
-            max_queued_tokens=self._settings.max_queued_tokens,
+            max_batch_tokens=self.settings.max_batch_tokens or model.batch_tokens,
+            max_queued_tokens=self.settings.max_queued_tokens,
             observers=(condition, metrics),
         )
         self._metrics.watch(model.name, queue=batcher.queue, healthy=lambda: condition.healthy)
         self._checks[model.name] = functools.partial(condition.recovered, batcher)
-        self._catalog.put(ServedModel(model.name, model.engine, batcher, model.created, metrics.admitted))
+        self._batchers.append(batcher)
+        self.catalog.put(ServedModel(model.name, model.engine, batcher, model.created, metrics.admitted))
+        if replaced is not None:
+            self._see_off(replaced)
 
-    def app(self) -> ASGIApp:
+    def remove(self, name: str) -> None:
+        """Requests do not reach this model any more; it ends when those that it has are answered."""
+        del self._checks[name]
+        self._metrics.remove_model(name)
+        self._see_off(self.catalog.withdraw(name))
+
+    def app(self, reload: Reload = nothing_to_reload) -> ASGIApp:
         """The application behind its guards. For requests only: no lifespan, no web sockets."""
-        inner = create_app(self._catalog, Readiness(self.traffic, self._checks), self._settings.limits)
+        inner = create_app(self.catalog, Readiness(self.traffic, self._checks), self.settings.limits, reload)
         inner.routes.append(self._metrics.route())
-        openapi.describe(inner, self._catalog.models, secured=self._keys is not None)
+        openapi.describe(inner, self.catalog.models, secured=self._keys is not None)
         app: ASGIApp = Guards(inner, self.traffic, self._keys, render=error_response)
-        if self._settings.cors_origins:
+        if self.settings.cors_origins:
             app = CORSMiddleware(
                 app,
-                allow_origins=self._settings.cors_origins,
+                allow_origins=self.settings.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["Authorization", "Content-Type", REQUEST_ID],
                 expose_headers=["Retry-After", REQUEST_ID, WARNING_HEADER],
@@ -72,5 +88,16 @@ class Service:
 
     def close(self) -> None:
         """Finish what is queued, and end the workers."""
-        for model in self._catalog.models.values():
-            model.batcher.close()
+        for batcher in self._batchers:
+            batcher.close()
+
+    def _see_off(self, model: ServedModel) -> None:
+        farewell = asyncio.create_task(self._end(model))
+        self._farewells.add(farewell)
+        farewell.add_done_callback(self._farewells.discard)
+
+    async def _end(self, model: ServedModel) -> None:
+        await self.catalog.unused(model)
+        await asyncio.to_thread(model.batcher.close)
+        self._batchers.remove(model.batcher)
+        self.catalog.ended(model.name)

@@ -22,12 +22,15 @@ from starlette.responses import Response
 from ovembed import __version__, wire
 from ovembed.errors import (
     BodyTimeout,
+    ConfigInvalid,
+    ConfigMissing,
     InputError,
     ModelNotFound,
     ModelRetired,
     ModelUnready,
     OvembedError,
     Overloaded,
+    RepositoryError,
     RequestError,
     RequestTimeout,
     RequestTooLarge,
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from ovembed.protocols import Embeddings, Tokens
+    from ovembed.server.catalog import Status
     from ovembed.server.exchange import Exchange
     from ovembed.serving.models import ServedModel
     from ovembed.wire import EmbeddingsRequest, Inputs
@@ -115,6 +119,16 @@ _STATUSES: Mapping[type[Exception], int] = {
     ModelUnready: 503,
     ShuttingDown: 503,
 }
+
+_RELOAD_FAILED = "Reloading config file failed. Check server logs for more info."
+_RELOAD_STATUSES: Mapping[type[Exception], int] = {
+    OvembedError: 500,
+    RepositoryError: 400,
+    ConfigInvalid: 412,
+    ConfigMissing: 500,
+}
+
+_RELOAD_FAULTS = sorted(set(_RELOAD_STATUSES.values()))
 
 _CONFIG_PATHS = ("/v1/config", "/v1/config/reload")
 
@@ -230,7 +244,11 @@ def routes(exchange: Exchange) -> list[Described]:
             handlers.reload,
             method="POST",
             summary="Look for changes of the configuration",
-            replies=[Reply(200, "No reload was needed.", schemas.statuses), *_refusals(_NO_KEY, ShuttingDown)],
+            replies=[
+                Reply(200, "No reload was needed.", schemas.statuses),
+                Reply(201, "Models were loaded, replaced or removed.", schemas.statuses),
+                *_refusals(_NO_KEY, ShuttingDown, *(_Fault(status, _RELOAD_FAILED) for status in _RELOAD_FAULTS)),
+            ],
         ),
     ]
 
@@ -330,13 +348,20 @@ class _Handlers:
         )
 
     async def statuses(self, _request: Request) -> Response:
-        """Of all models; none is here that is not loaded."""
-        available = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": "OK"}}
-        return json_response({name: {"model_version_status": [available]} for name in self._exchange.catalog.models})
+        """Of all models that are, were, or should be served."""
+        return self._statuses(200)
 
-    async def reload(self, request: Request) -> Response:
-        """OVMS's 200: no reload was needed. The models are those of the start, whatever the repository holds now."""
-        return await self.statuses(request)
+    async def reload(self, _request: Request) -> Response:
+        """201 when models were loaded, replaced or removed; 200 when there was nothing to do."""
+        outcome = await self._exchange.reload()
+        if outcome.problems:
+            first, *_ = outcome.problems
+            raise _Refusal(_Fault(nearest(_RELOAD_STATUSES, first), f"{_RELOAD_FAILED} - {first}"))
+        return self._statuses(201 if outcome.changed else 200)
+
+    def _statuses(self, status: int) -> Response:
+        found = self._exchange.catalog.statuses
+        return json_response({name: {"model_version_status": [_describe(found[name])]} for name in found}, status)
 
     def _version(self, request: Request) -> ServedModel:
         """Raises ModelUnready for a model that is being loaded."""
@@ -388,6 +413,13 @@ class _Handlers:
             longest = max(await model.lengths(wanted))
             limit = model.engine.spec.max_tokens
             raise _rejected(f"Input length {longest} longer than allowed {limit}") from error
+
+
+def _describe(status: Status) -> dict[str, object]:
+    error = {"error_code": "OK", "error_message": "OK"}
+    if status.problem:
+        error = {"error_code": "FAILED_PRECONDITION", "error_message": status.problem}
+    return {"version": "1", "state": status.state, "status": error}
 
 
 @contextmanager

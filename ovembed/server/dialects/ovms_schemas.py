@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ovembed.server.catalog import State
 from ovembed.server.dialects import openai_schemas
 from ovembed.server.dialects.openai_schemas import embeddings_reply, embeddings_request, exactly, listing, model_name
 
@@ -74,13 +75,15 @@ def metadata(offer: Offer) -> Schema:
     }
 
 
-def statuses(offer: Offer) -> Schema:
+def statuses(_offer: Offer) -> Schema:
+    """Models that are no longer served are among them."""
     status = exactly(error_code=_TEXT, error_message=_TEXT)
-    version_status = exactly(version=_TEXT, state=_TEXT, status=status)
+    version_status = exactly(version=_TEXT, state={"enum": list(State)}, status=status)
     versions = {"type": "array", "items": version_status}
     return {
         "title": "ModelStatuses",
-        **exactly(**{name: exactly(model_version_status=versions) for name in offer.models}),
+        "type": "object",
+        "additionalProperties": exactly(model_version_status=versions),
     }
 
 
