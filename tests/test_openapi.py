@@ -58,7 +58,7 @@ def served(models: dict[str, FakeEngine], **settings: Any) -> Iterator[str]:
     """The URL of a server of these models."""
     service = Service(ServeSettings(**settings))
     for name, engine in models.items():
-        service.add(LoadedModel(name, engine, GoldenText(GOLDEN, engine.row(GOLDEN)), created=0))
+        service.put(LoadedModel(name, engine, GoldenText(GOLDEN, engine.row(GOLDEN)), created=0))
     try:
         with on_a_port(service.app()) as url:
             yield url

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -32,7 +33,7 @@ from ovembed.server.selection import Selection
 from ovembed.server.settings import ServeSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PATIENCE_S = 60
@@ -334,6 +335,41 @@ def test_a_model_folder_that_is_replaced_while_it_is_served_changes_nothing(
         before = remote.embed(["a cat"]).vectors
         shutil.rmtree(copied.folder)
         np.testing.assert_array_equal(remote.embed(["a cat"]).vectors, before)
+
+
+def test_weights_that_are_cut_off_while_they_are_served_change_nothing(copied: ModelRepository, tmp_path: Path) -> None:
+    with served(copied, tmp_path, "--model", "tiny") as server, RemoteEmbedder(server.url) as remote:
+        before = remote.embed(["a cat"]).vectors
+        (copied.get("tiny").folder / "openvino_model.bin").write_bytes(b"")
+        assert httpx.post(f"{server.url}/v1/config/reload", trust_env=False).status_code == 500
+        np.testing.assert_array_equal(remote.embed(["a cat"]).vectors, before)
+
+
+def test_changes_of_the_configuration_are_seen_and_sighup_looks_for_others(
+    copied: ModelRepository, tmp_path: Path
+) -> None:
+    with served(copied, tmp_path) as server, httpx.Client(trust_env=False, base_url=server.url) as client:
+        copied.remove("minilm")
+        wait_until(lambda: client.get("/v2/models/minilm/ready").status_code == 404)
+        folder = copied.get("tiny").folder
+        shutil.copytree(folder, folder.with_name("beside"))
+        shutil.rmtree(folder)
+        folder.with_name("beside").rename(folder)
+        os.utime(folder, (1_700_000_000, 1_700_000_000))
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: client.get("/v1/models/tiny").json()["created"] == 1_700_000_000)
+        code, talk = server.stop()
+    assert code == 0
+    assert "minilm is no longer served" in talk
+    assert talk.count("tiny is served") == 1
+    assert "minilm-fp32 is served" not in talk
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_local_server_serves_for_as_long_as_its_block(repository: ModelRepository) -> None:

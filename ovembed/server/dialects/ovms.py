@@ -356,7 +356,7 @@ class _Handlers:
         outcome = await self._exchange.reload()
         if outcome.problems:
             first, *_ = outcome.problems
-            raise _Refusal(_Fault(nearest(_RELOAD_STATUSES, first), f"{_RELOAD_FAILED} - {first}"))
+            raise _Refusal(_Fault(nearest(_RELOAD_STATUSES, type(first)), f"{_RELOAD_FAILED} - {first}"))
         return self._statuses(201 if outcome.changed else 200)
 
     def _statuses(self, status: int) -> Response:
