@@ -26,7 +26,7 @@ LEVELS = (
     {"local", "remote", "export"},
     {"targets", "verification"},
     {"http", "serving"},
-    {"launch", "deploy", "cluster", "server", "gateway"},
+    {"bench", "launch", "deploy", "cluster", "server", "gateway"},
     {"cli"},
     {"__main__"},
 )
