@@ -10,28 +10,45 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ovembed import wire
+from ovembed import ModelRepository, wire
 from ovembed.cli.main import app
 from ovembed.errors import InputError
-from ovembed.launch import HealthReport, check_health, wait_healthy
+from ovembed.launch import HealthReport, Reference, check_health, local_server, wait_healthy
 from ovembed.protocols import Embeddings
+from ovembed.repository import read_golden
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ovembed.protocols import Vectors
 
 Reply = tuple[int, bytes]
 READY: dict[str, Reply] = {
+    "/v2": (200, b'{"name": "ovembed", "version": "0.1.0"}'),
     "/v2/health/live": (200, b""),
     "/v2/health/ready": (200, b""),
     "/v1/models": (200, b'{"data": [{"id": "org/one"}, {"id": "two"}]}'),
     "/v2/models/org%2Fone/ready": (200, b""),
     "/v2/models/two/ready": (200, b""),
 }
-CHECKS = ["live", "ready", "models", "model org/one", "embedding by org/one", "model two", "embedding by two"]
+CHECKS = [
+    "reachable",
+    "live",
+    "ready",
+    "models",
+    "model org/one",
+    "embedding by org/one",
+    "model two",
+    "embedding by two",
+]
 
 
 class Endpoint(ThreadingHTTPServer):
-    """A server of fixed replies; 404 to all else, and 503 to its first `sick` requests."""
+    """A server of fixed replies; 404 to all else, and 503 to whether it lives, the first `sick` times.
+
+    It embeds every text as `rows` has it, else as `vectors`.
+    """
 
     daemon_threads = True
 
@@ -39,6 +56,7 @@ class Endpoint(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.replies = replies
         self.sick = sick
+        self.rows: dict[str, Vectors] = {}
         self.vectors = np.eye(1, 4, dtype=np.float32)
         self.asked: list[str] = []
         self.keys: set[str | None] = set()
@@ -46,11 +64,12 @@ class Endpoint(ThreadingHTTPServer):
 
     def answer(self, path: str, body: bytes) -> Reply:
         self.asked.append(path)
-        if len(self.asked) <= self.sick:
+        if self.asked.count(path) <= self.sick and path == "/v2/health/live":
             return 503, b""
-        if path == "/v1/embeddings" and path not in self.replies:
-            model = json.loads(body)["model"]
-            return 200, wire.render_response(Embeddings(self.vectors, (1,), 1, (), model, None), "base64")
+        if path.endswith("/embeddings") and path not in self.replies:
+            fields = json.loads(body)
+            row = self.rows.get(fields["input"][0], self.vectors)
+            return 200, wire.render_response(Embeddings(row, (1,), 1, (), fields["model"], None), "base64")
         return self.replies.get(path, (404, b"Not Found"))
 
 
@@ -115,12 +134,12 @@ def test_a_healthy_server_passes_every_check_for_each_model(start: Start) -> Non
     assert results(report) == dict.fromkeys(CHECKS, True)
     assert list(results(report)) == CHECKS
     assert (report.url, report.healthy, report.problem) == (endpoint.url, True, "")
-    assert report.checks[4].detail.startswith("4 dimensions, ")
+    assert report.checks[5].detail.startswith("4 dimensions, ")
 
 
 def test_one_model_alone_is_checked(start: Start) -> None:
     endpoint = start()
-    assert list(results(check_health(endpoint.url, model="two"))) == [*CHECKS[:3], *CHECKS[5:]]
+    assert list(results(check_health(endpoint.url, model="two"))) == [*CHECKS[:4], *CHECKS[6:]]
     assert not any("org" in path for path in endpoint.asked)
 
 
@@ -132,7 +151,7 @@ def test_a_model_that_is_not_served_is_told_with_those_that_are(start: Start) ->
 
 def test_where_nothing_listens_one_check_says_so(nowhere: str) -> None:
     report = check_health(nowhere)
-    assert results(report) == {"live": False}
+    assert results(report) == {"reachable": False}
     assert "Nothing answers" in report.problem
 
 
@@ -161,12 +180,15 @@ def test_routes_that_a_server_does_not_offer_are_skipped(start: Start, status: i
     replies = {path: reply if path == "/v1/models" else (status, b"") for path, reply in READY.items()}
     report = check_health(start(replies).url)
     assert report.healthy
-    assert results(report) == {name: True if name == "models" or "embedding" in name else None for name in CHECKS}
+    assert results(report) == {
+        name: True if name in {"reachable", "models"} or "embedding" in name else None for name in CHECKS
+    }
 
 
 def test_a_named_model_is_tried_where_models_are_not_listed(start: Start) -> None:
     report = check_health(start({}).url, model="mine")
     assert results(report) == {
+        "reachable": True,
         "live": None,
         "ready": None,
         "models": None,
@@ -275,6 +297,7 @@ def test_json_is_one_object_of_a_stable_shape(start: Start, nowhere: str) -> Non
     assert set(report) == {"url", "healthy", "checks"}
     assert (report["url"], report["healthy"]) == (endpoint.url, True)
     assert [(check["name"], check["ok"]) for check in report["checks"]] == [
+        ("reachable", True),
         ("live", None),
         ("ready", None),
         ("models", True),
@@ -291,3 +314,146 @@ def test_markup_in_what_a_server_says_is_text(start: Start) -> None:
     code, shown, _ = run(start({"/v1/models": (200, listing)}).url)
     assert code == 0
     assert "[red]x" in shown
+
+
+NOT_LOADED = (404, b'{"error": "Model with requested version is not loaded yet"}')
+NO_SUCH = (404, b'{"error": "Model with requested name is not found"}')
+AVAILABLE = {"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}
+RETIRED = {"model_version_status": [{"version": "1", "state": "END"}]}
+PARTS = ("org/one_tokenizer_model", "org/one_embeddings_model")
+
+
+def ovms(version: str, *models: str) -> dict[str, Reply]:
+    """What an OVMS of that version answers to GET, all of `models` being loaded."""
+    about = json.dumps({"name": "OpenVINO Model Server", "version": version}).encode()
+    config = dict.fromkeys(models, AVAILABLE) | {"old": RETIRED}
+    return {
+        "/v2": (200, about),
+        "/v2/health/live": (200, b""),
+        "/v2/health/ready": (200, b""),
+        "/v1/config": (200, json.dumps(config).encode()),
+        **{f"/v2/models/{name.replace('/', '%2F')}/ready": (200, b"") for name in models},
+        **{f"/v2/models/{name.replace('/', '%2F')}/ready": NO_SUCH for name in {*PARTS} - {*models}},
+    }
+
+
+def test_a_classic_ovms_is_asked_for_the_models_behind_the_graph(start: Start) -> None:
+    report = check_health(start(ovms("2025.0", "org/one", *PARTS)).url)
+    assert results(report) == dict.fromkeys([*CHECKS[:5], *(f"model {part}" for part in PARTS), CHECKS[5]], True)
+    assert report.checks[0].detail == "OpenVINO Model Server 2025.0"
+    assert report.checks[3].detail == "org/one"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_model_behind_the_graph_that_failed_to_load_is_a_failure(start: Start, part: str) -> None:
+    replies = ovms("2025.0", "org/one", *PARTS) | {f"/v2/models/{part.replace('/', '%2F')}/ready": NOT_LOADED}
+    assert check_health(start(replies).url, model="org/one").problem == f"model {part}: HTTP 404"
+
+
+@pytest.mark.parametrize("version", ["2025.2", "2025.4.1", "2026.3"])
+def test_a_newer_ovms_is_asked_by_its_own_routes(start: Start, version: str) -> None:
+    endpoint = start(ovms(version, "org/one"))
+    report = check_health(endpoint.url)
+    assert report.healthy, report.problem
+    assert "model org/one" in results(report)
+    assert not any(part in name for part in PARTS for name in results(report))
+    assert "/v3/embeddings" in endpoint.asked
+    assert "/v1/embeddings" not in endpoint.asked
+
+
+def test_a_graph_that_failed_to_load_is_found_though_no_list_has_it(start: Start) -> None:
+    replies = ovms("2026.3", "org/one", "two") | {"/v2/models/two/ready": NOT_LOADED}
+    assert check_health(start(replies).url).problem == "model two: HTTP 404"
+
+
+def test_the_opea_gateway_is_known_by_its_health_check_and_has_one_model(start: Start) -> None:
+    endpoint = start({"/v1/health_check": (200, b'{"Service Title": "opea_service@embedding", "Version": "1.5"}')})
+    report = check_health(endpoint.url)
+    assert report.healthy, report.problem
+    assert report.checks[0].detail == "OPEA embedding gateway"
+    assert [check.ok for check in report.checks] == [True, True, None, None, None, True]
+
+
+def test_tei_is_known_by_what_it_tells_of_itself(start: Start) -> None:
+    endpoint = start({"/info": (200, b'{"model_id": "org/m", "max_client_batch_size": 32}'), "/health": (200, b"")})
+    report = check_health(endpoint.url)
+    assert report.healthy, report.problem
+    assert report.checks[0].detail == "text-embeddings-inference"
+    assert results(report)["embedding by org/m"]
+
+
+@pytest.fixture
+def recorded(start: Start, repository: ModelRepository) -> Endpoint:
+    """An endpoint that gives the recorded vectors of `tiny`, under the name `served`, and tells no fingerprint."""
+    golden = read_golden(repository.get("tiny").folder)
+    endpoint = start(READY | {"/v1/models": (200, b'{"data": [{"id": "tiny"}]}'), "/v2/models/tiny/ready": (200, b"")})
+    endpoint.rows = {text: row[None] for text, row in zip(golden.texts, golden.exported, strict=True)}
+    return endpoint
+
+
+def deep(endpoint: Endpoint, repository: ModelRepository, name: str | None = None) -> tuple[bool, str]:
+    """Whether the server is healthy, and what the comparison says."""
+    report = check_health(endpoint.url, reference=Reference(repository, name))
+    assert report.checks[-1].name == "vectors of tiny"
+    return report.healthy, report.checks[-1].detail
+
+
+def test_the_vectors_of_the_export_pass(recorded: Endpoint, repository: ModelRepository) -> None:
+    healthy, said = deep(recorded, repository)
+    assert healthy
+    assert said == "lowest cosine 1.00000 over 16 texts to 'tiny' (fp32)"
+    assert deep(recorded, repository, "tiny")[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda row: np.roll(row, 1, axis=1), "below 0.999: another pooling, another model, or damaged weights"),
+        (lambda row: row + 0.1 * np.eye(1, 32, dtype=np.float32), "below 0.999"),
+        (lambda row: row[:, :16], "16 dimensions, but 'tiny' has 32"),
+    ],
+    ids=["another model", "damaged", "cut"],
+)
+def test_other_vectors_under_the_right_name_are_found(
+    recorded: Endpoint, repository: ModelRepository, change: Callable[[Vectors], Vectors], said: str
+) -> None:
+    recorded.rows = {text: change(row) for text, row in recorded.rows.items()}
+    healthy, told = deep(recorded, repository)
+    assert not healthy
+    assert said in told
+
+
+def test_another_model_of_the_repository_is_found(recorded: Endpoint, repository: ModelRepository) -> None:
+    healthy, said = deep(recorded, repository, "minilm")
+    assert (healthy, said) == (False, "32 dimensions, but 'minilm' has 384")
+
+
+def test_the_vectors_of_the_source_pass_too(recorded: Endpoint, repository: ModelRepository) -> None:
+    golden = read_golden(repository.get("tiny").folder)
+    recorded.rows = {text: 2 * row[None] for text, row in zip(golden.texts, golden.source, strict=True)}
+    assert deep(recorded, repository)[0]
+
+
+def test_a_model_that_is_not_in_the_repository_cannot_be_compared(start: Start, repository: ModelRepository) -> None:
+    report = check_health(start().url, model="two", reference=Reference(repository))
+    assert not report.healthy
+    assert "has no 'two' to compare with (tiny, minilm, minilm-fp32); name it with --expect" in report.problem
+
+
+def test_our_server_tells_which_model_it_is_by_its_fingerprint(repository: ModelRepository, tmp_path: Path) -> None:
+    own = tmp_path / "config.json"
+    folder = str(repository.get("tiny").folder.resolve())
+    entry = {"name": "org/mine", "base_path": folder}
+    own.write_text(json.dumps({"model_config_list": [], "mediapipe_config_list": [entry]}))
+    with local_server(ModelRepository(repository.folder, own), "org/mine") as url:
+        for arguments in ([], ["--expect", "tiny"]):
+            code, shown, _ = run(url, "--deep", "--repository", str(repository.folder), "--json", *arguments)
+            checks = json.loads(shown)["checks"]
+            assert (code, checks[-1]["name"], checks[-1]["ok"]) == (0, "vectors of org/mine", True)
+        code, shown, _ = run(url, "--deep", "-r", str(repository.folder), "--expect", "minilm")
+        assert code == 1
+        assert "384" in shown
+
+
+def test_expecting_something_needs_deep() -> None:
+    assert run("http://127.0.0.1:1", "--expect", "x")[0] == 2

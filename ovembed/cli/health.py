@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovembed.cli.options import ApiKeyOpt, JsonOpt, QuietOpt, option
+from ovembed.cli.options import ApiKeyOpt, ConfigOpt, JsonOpt, QuietOpt, RepositoryOpt, option
 from ovembed.cli.output import Talk, print_json, print_table, stdout_console
 
 if TYPE_CHECKING:
@@ -20,6 +21,15 @@ def health(
     wait: Annotated[
         float | None, option("--wait", min=0, help="Ask again until it is healthy, for at most so many seconds.")
     ] = None,
+    deep: Annotated[
+        bool, option("--deep", help="Compare its vectors with those recorded when the model was exported.")
+    ] = False,
+    expect: Annotated[
+        str | None,
+        option("--expect", help="With --deep: the model's name in the repository.", show_default="the served one"),
+    ] = None,
+    repository: RepositoryOpt = Path("models"),
+    config: ConfigOpt = None,
     api_key: ApiKeyOpt = None,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
@@ -28,14 +38,23 @@ def health(
 
     Exit code 0: healthy; 1: not; 3: not within --wait.
     """
-    from ovembed.launch import check_health, wait_healthy
+    from ovembed.launch import Reference, check_health, wait_healthy
+    from ovembed.repository import ModelRepository
 
+    if expect is not None and not deep:
+        raise typer.BadParameter("--expect is for --deep.")
+    reference = Reference(ModelRepository(repository, config), expect) if deep else None
     if wait is None:
-        report = check_health(url, model=model, api_key=api_key)
+        report = check_health(url, model=model, api_key=api_key, reference=reference)
     else:
         with Talk(quiet=quiet).console.status(f"Waiting for {url} …") as status:
             report = wait_healthy(
-                url, wait, model=model, api_key=api_key, on_wait=lambda sick: status.update(_waiting(sick))
+                url,
+                wait,
+                model=model,
+                api_key=api_key,
+                reference=reference,
+                on_wait=lambda sick: status.update(_waiting(sick)),
             )
     if as_json:
         print_json(report.to_json())
