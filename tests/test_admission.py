@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 import pytest
 
-from ovembed.admission import admit_texts, admit_tokens, check_texts
+from ovembed.admission import LONGEST_TEXT, admit_texts, admit_tokens, check_texts, lengths, tokenize
 from ovembed.errors import TextError, TextTooLong
 from tests.fakes import FakeEngine, make_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ovembed.protocols import Tokens
 
 ENGINE = FakeEngine(make_spec(max_tokens=6))
 
@@ -76,3 +84,58 @@ def test_cutting_leaves_the_callers_lists_alone() -> None:
     given = [[1, 3, 4, 5, 6, 7, 8, 2]]
     admit_tokens(ENGINE, given, truncate=True)
     assert given == [[1, 3, 4, 5, 6, 7, 8, 2]]
+
+
+class CountingEngine(FakeEngine):
+    """Remembers the characters that were tokenized at once; a word of x alone is one token."""
+
+    def __init__(self) -> None:
+        super().__init__(make_spec(max_tokens=6))
+        self.tokenized: list[int] = []
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        self.tokenized.append(sum(map(len, texts)))
+        return super().tokenize([re.sub("x+", "x", text) for text in texts])
+
+
+def test_of_a_text_far_too_long_only_the_beginning_is_read() -> None:
+    engine = CountingEngine()
+    with pytest.raises(TextTooLong, match=r"^Input 1: more than \d+ tokens, but the model takes 6\."):
+        admit_texts(engine, ["a", "ab" * 1_000_000], truncate=False)
+    assert admit_texts(engine, ["ab" * 1_000_000], truncate=True).tokens == [[1, 97, 98, 97, 98, 2]]
+    assert lengths(engine, ["ab" * 1_000_000])[0] > 6
+    assert max(engine.tokenized) < 10_000
+
+
+def test_a_text_of_many_characters_and_few_tokens_is_read_whole() -> None:
+    engine = CountingEngine()
+    admitted = admit_texts(engine, ["a" + "x" * 900_000 + "b"], truncate=False)
+    assert (admitted.tokens, admitted.truncated) == ([[1, 97, 120, 98, 2]], ())
+    assert lengths(engine, ["x" * LONGEST_TEXT]) == [3]
+
+
+def test_what_is_not_read_has_to_be_cut() -> None:
+    text = "x" * LONGEST_TEXT + "b"
+    with pytest.raises(TextTooLong, match=r"^Input 0: 1000001 characters, but at most 1000000 are read\. .*truncate"):
+        admit_texts(CountingEngine(), [text], truncate=False)
+    admitted = admit_texts(CountingEngine(), ["a", text], truncate=True)
+    assert (admitted.tokens, admitted.truncated) == ([[1, 97, 2], [1, 120, 2]], (1,))
+    with pytest.raises(TextTooLong, match=r"^Input 1: 1000001 characters"):
+        tokenize(CountingEngine(), ["a", text])
+
+
+@pytest.mark.parametrize("lengths_of_texts", [[400_000] * 7, [1_000_000] * 3, [1] * 5 + [1_000_000] + [2] * 5])
+def test_texts_are_tokenized_in_parts_of_bounded_size(lengths_of_texts: list[int]) -> None:
+    engine = CountingEngine()
+    texts = [chr(97 + number) + "x" * (length - 1) for number, length in enumerate(lengths_of_texts)]
+    read = tokenize(engine, texts)
+    assert [tokens[1] for tokens in read] == [97 + number for number in range(len(texts))]
+    assert sum(engine.tokenized) == sum(lengths_of_texts)
+    assert max(engine.tokenized) <= LONGEST_TEXT
+
+
+def test_texts_that_fit_in_one_part_are_tokenized_together() -> None:
+    engine = CountingEngine()
+    assert tokenize(engine, []) == []
+    assert len(admit_texts(engine, ["a", "b"] * 1_000, truncate=False).tokens) == 2_000
+    assert engine.tokenized == [2_000]

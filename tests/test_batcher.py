@@ -169,6 +169,19 @@ class InPairs(FakeEngine):
         return super().run(batch)
 
 
+def test_many_texts_of_one_request_wait_in_the_order_of_those_that_come_alone(batcher: MakeBatcher) -> None:
+    chance = random.Random(1)
+    early, late = ([tokens(chance.randint(1, 9), seed) for seed in range(1_000)] for _ in range(2))
+    together, alone = FakeEngine(), FakeEngine()
+    for engine, requests in ((together, [early, late]), (alone, [[each] for each in early + late])):
+        waiting = batcher(engine, max_batch_tokens=64)
+        hold_first_batch(engine, waiting)
+        futures = [waiting.submit(request) for request in requests]
+        engine.gate.set()
+        wait(futures, PATIENCE_S)
+    assert together.batches == alone.batches
+
+
 def test_two_streams_work_at_the_same_time(batcher: MakeBatcher) -> None:
     engine = InPairs()
     request = [tokens(3, seed) for seed in range(4)]

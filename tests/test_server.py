@@ -18,6 +18,7 @@ from ovembed.local import LocalEmbedder
 from ovembed.remote import RemoteEmbedder
 from ovembed.server.app import create_app
 from ovembed.server.catalog import Catalog
+from ovembed.serving.models import MOST_INPUTS
 from tests.fakes import FakeEngine, make_spec
 from tests.serving import (
     CREATED,
@@ -366,6 +367,16 @@ def test_a_request_above_the_queue_s_bound_is_413(engine: FakeEngine) -> None:
     with serving(engine, max_queued_tokens=10) as (client, _):
         assert error_of(embed(client, ["abcd", "abcd"]), 413)["code"] == "request_too_large"
         rows_of(embed(client, "abcd"))
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v3/embeddings", "/v3/tokenize", "/embed"])
+def test_more_inputs_than_a_request_may_have_are_413(engine: FakeEngine, path: str) -> None:
+    texts = ["a"] * (MOST_INPUTS + 1)
+    with serving(engine, max_body_bytes=1_000_000) as (client, _):
+        response = client.post(path, json={"input": texts, "inputs": texts, "text": texts})
+    assert response.status_code == 413
+    assert str(MOST_INPUTS) in response.text
+    assert engine.batches == []
 
 
 @pytest.mark.parametrize(

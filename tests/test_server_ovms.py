@@ -355,5 +355,5 @@ def test_our_own_client_speaks_to_v3(client: httpx.Client, engine: FakeEngine) -
     with RemoteEmbedder(f"{URL}/v3", client=client) as remote:
         assert remote.model == "org/fake"
         np.testing.assert_array_equal(remote.embed(["a", "b"]).vectors, expected(engine, "a", "b"))
-        with pytest.raises(errors.EndpointError, match="longer than allowed 16"):
+        with pytest.raises(errors.TextTooLong, match="longer than allowed 16"):
             remote.embed(["x" * 20])

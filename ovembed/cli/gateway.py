@@ -114,7 +114,7 @@ def gateway(
             rich_help_panel=LIMITS_GROUP,
         ),
     ] = 256,
-    max_body_bytes: MaxBodyBytesOpt = 64 * 1024 * 1024,
+    max_body_bytes: MaxBodyBytesOpt = 16 * 1024 * 1024,
     timeout: RequestTimeoutOpt = 300,
     body_timeout: BodyTimeoutOpt = 20,
     grace: GraceOpt = 30,

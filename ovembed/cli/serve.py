@@ -89,7 +89,7 @@ def serve(
             rich_help_panel=LIMITS_GROUP,
         ),
     ] = 1_000_000,
-    max_body_bytes: MaxBodyBytesOpt = 64 * 1024 * 1024,
+    max_body_bytes: MaxBodyBytesOpt = 16 * 1024 * 1024,
     timeout: RequestTimeoutOpt = 300,
     body_timeout: BodyTimeoutOpt = 20,
     grace: GraceOpt = 30,

@@ -24,7 +24,7 @@ class Limits:
     request_s: a request in all.
     """
 
-    body_bytes: int = 64 * 1024 * 1024
+    body_bytes: int = 16 * 1024 * 1024
     body_s: float = 20
     request_s: float = 300
 

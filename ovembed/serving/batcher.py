@@ -32,6 +32,9 @@ DEFAULT_QUEUED_TOKENS = 1_000_000
 # requests find fewer to share a batch with.
 BATCH_TOKENS_OF_A_THREAD = 192
 
+# From so many on, sorting all that wait is less work than finding each text its place.
+_MANY_TEXTS = 256
+
 # Short texts among which the oldest is looked for: the shortest of very many.
 _MOST_COMPARED = 256
 
@@ -110,6 +113,10 @@ class _Text:
     waiting: bool = True
 
 
+def _length(text: _Text) -> int:
+    return batches.padded_length(len(text.tokens))
+
+
 class Batcher:
     """Feeds one engine from any number of callers; one worker thread for each stream of the engine.
 
@@ -163,8 +170,7 @@ class Batcher:
             if self._queued_tokens + tokens > self._max_queued_tokens:
                 raise Overloaded(f"The queue is full ({self._queued_tokens} tokens wait). Try again shortly.")
             self._queued_tokens += tokens
-            for row, text_tokens in enumerate(token_lists):
-                self._enqueue(_Text(job, row, text_tokens))
+            self._enqueue([_Text(job, row, text_tokens) for row, text_tokens in enumerate(token_lists)])
             self._changed.notify(len(token_lists))
         return job.future
 
@@ -181,12 +187,17 @@ class Batcher:
         for worker in self._workers:
             worker.join()
 
-    def _enqueue(self, text: _Text) -> None:
-        length = batches.padded_length(len(text.tokens))
-        place = bisect_right(self._lengths, length)
-        self._lengths.insert(place, length)
-        self._by_length.insert(place, text)
-        self._by_age.append(text)
+    def _enqueue(self, texts: list[_Text]) -> None:
+        self._by_age.extend(texts)
+        if len(texts) < _MANY_TEXTS:
+            for text in texts:
+                place = bisect_right(self._lengths, _length(text))
+                self._lengths.insert(place, _length(text))
+                self._by_length.insert(place, text)
+        else:  # stable, so of equal lengths those that wait already stay first
+            self._by_length.extend(texts)
+            self._by_length.sort(key=_length)
+            self._lengths = list(map(_length, self._by_length))
 
     def _work(self) -> None:
         while True:
@@ -217,7 +228,7 @@ class Batcher:
 
     def _anchor(self) -> int:
         """Where the text stands that the next batch is for."""
-        oldest = batches.padded_length(len(self._by_age[0].tokens))
+        oldest = _length(self._by_age[0])
         much_shorter = bisect_right(self._lengths, oldest // 2)
         is_long = 2 * oldest > self._max_batch_tokens
         if self._oldest_was_passed_over or not is_long or not much_shorter:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ovembed import admission, vectors
-from ovembed.errors import InputError, RequestError
+from ovembed.errors import InputError, RequestError, RequestTooLarge
 from ovembed.protocols import Embeddings
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from ovembed.wire import EmbeddingsRequest, InputType
 
 Result = TypeVar("Result")
+
+MOST_INPUTS = 16_384
+"""Of a request: its reply is made at one go, while everybody else waits."""
 
 # Tokenizing this much text takes less time than handing it to another thread and back.
 _INLINE_CHARACTERS = 2_000
@@ -62,12 +66,14 @@ class ServedModel:
     on_admitted: OnAdmitted = _hear_nothing
 
     async def embed(self, request: EmbeddingsRequest) -> Embeddings:
-        """Raises RequestError, TextError or TextTooLong before any work, Overloaded when the queue is full.
+        """Raises RequestError, RequestTooLarge, TextError or TextTooLong before any work, Overloaded when the queue
+        is full.
 
         A prompt is put before the texts only when the request asks for one, by `prompt_name` or `input_type`: what
         comes to a drop-in server may have its prompt already.
         """
         self._check_dimensions(request.dimensions)
+        _check_count(request.texts or request.token_lists or [])
         began = time.perf_counter()
         admitted = await self._admit(request)
         self.on_admitted(truncated=len(admitted.truncated), took_s=time.perf_counter() - began)
@@ -83,14 +89,18 @@ class ServedModel:
         )
 
     async def lengths(self, request: EmbeddingsRequest) -> list[int]:
-        """Tokens of each input, uncut."""
+        """Tokens of each input, uncut; of one that is far too long, at least as many as the model takes."""
         if request.texts is None:
             return list(map(len, request.token_lists or []))
-        return list(map(len, await self.tokenize(self._prompted(request.texts, request))))
+        texts = self._prompted(request.texts, request)
+        return await _beside_the_loop(texts, functools.partial(admission.lengths, self.engine))
 
     async def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Token ids of each text with special tokens, uncut."""
-        return await _beside_the_loop(texts, self.engine.tokenize)
+        """Token ids of each text with special tokens, uncut. Raises RequestTooLarge, or TextTooLong for a text above
+        what is read of one.
+        """
+        _check_count(texts)
+        return await _beside_the_loop(texts, functools.partial(admission.tokenize, self.engine))
 
     async def special_tokens(self) -> tuple[Tokens, Tokens]:
         """What the tokenizer puts before and after every text."""
@@ -108,11 +118,13 @@ class ServedModel:
         if request.texts is None:
             self._refuse_prompt(request)
             return admission.admit_tokens(self.engine, request.token_lists or [], truncate=request.truncate)
-        admission.check_texts(request.texts)
-        return await _beside_the_loop(
-            self._prompted(request.texts, request),
-            lambda texts: admission.admit_texts(self.engine, texts, truncate=request.truncate),
-        )
+        prompted = self._prompted(request.texts, request)
+
+        def admit(texts: Sequence[str]) -> Admitted:
+            admission.check_texts(texts)
+            return admission.admit_texts(self.engine, prompted, truncate=request.truncate)
+
+        return await _beside_the_loop(request.texts, admit)
 
     def _prompted(self, texts: Sequence[str], request: EmbeddingsRequest) -> Sequence[str]:
         prompt = self._prompt(request)
@@ -140,8 +152,13 @@ def prompt_for(spec: ModelSpec, input_type: InputType) -> str:
     return next((spec.prompts[name] for name in names if name in spec.prompts), "")
 
 
+def _check_count(inputs: Sequence[object]) -> None:
+    if len(inputs) > MOST_INPUTS:
+        raise RequestTooLarge(f"The request has {len(inputs)} inputs, at most {MOST_INPUTS}. Send it in parts.")
+
+
 async def _beside_the_loop(texts: Sequence[str], work: Callable[[Sequence[str]], Result]) -> Result:
     """Do what takes time for each character: at once for short texts, else in another thread."""
-    if sum(map(len, texts)) <= _INLINE_CHARACTERS:
+    if len(texts) <= _INLINE_CHARACTERS and sum(map(len, texts)) <= _INLINE_CHARACTERS:
         return work(texts)
     return await asyncio.to_thread(work, texts)

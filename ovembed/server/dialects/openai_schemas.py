@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ovembed.serving.models import MOST_INPUTS
 from ovembed.wire import INPUT_TYPES
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def inputs(offer: Offer) -> Schema:
         "minItems": 1,
         "description": "Of the model's own tokenizer, with its special tokens.",
     }
-    lists = ({"type": "array", "items": items, "minItems": 1} for items in (text, ids))
+    lists = ({"type": "array", "items": items, "minItems": 1, "maxItems": MOST_INPUTS} for items in (text, ids))
     return {"anyOf": [text, ids, *lists]}
 
 

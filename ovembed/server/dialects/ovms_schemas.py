@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ovembed.server.catalog import State
 from ovembed.server.dialects import openai_schemas
 from ovembed.server.dialects.openai_schemas import embeddings_reply, embeddings_request, exactly, listing, model_name
+from ovembed.serving.models import MOST_INPUTS
 
 if TYPE_CHECKING:
     from ovembed.server.openapi import Offer, Schema
@@ -24,7 +25,7 @@ def tokenize_request(offer: Offer) -> Schema:
         "required": ["text"] if len(offer.models) == 1 else ["text", "model"],
         "properties": {
             "model": openai_schemas.model_choice(offer),
-            "text": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]},
+            "text": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MOST_INPUTS}]},
             "max_length": {"type": "integer", "minimum": 1, "description": "Cut to so many tokens."},
             "add_special_tokens": {"type": "boolean", "default": True},
             "pad_to_max_length": {"const": False, "description": "Padding is not available."},
