@@ -47,7 +47,8 @@ SETTINGS = [
     KubernetesSettings(),
     KubernetesSettings(server="ovms", gateway=False, models="image", monitoring=True, cpus=8),
     KubernetesSettings(server="ovembed", models="pvc", monitoring=True),
-    KubernetesSettings(server="ovembed", gateway=False, models="image", max_replicas=9),
+    KubernetesSettings(server="ovembed", gateway=False, models="image", max_replicas=9, api_key_file=Path(__file__)),
+    KubernetesSettings(api_key_file=Path(__file__)),
 ]
 
 
@@ -353,26 +354,29 @@ class TestKubernetes:
         assert metrics(KubernetesSettings(server="ovembed")) == ["Resource"]
         assert metrics(KubernetesSettings(server="ovms", monitoring=True)) == ["Resource"]
 
-    def test_keys_go_into_a_secret(self, one: ModelRepository, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("gateway", [True, False])
+    def test_keys_go_into_a_secret(self, gateway: bool, one: ModelRepository, tmp_path: Path) -> None:
         keys = tmp_path / "keys"
         keys.write_text("secret\n")
         keys.chmod(0o600)
-        files = kubernetes(survey(one), KubernetesSettings(gateway=False, api_key_file=keys), Path("k8s"))
+        files = kubernetes(survey(one), KubernetesSettings(gateway=gateway, api_key_file=keys), Path("k8s"))
         assert "secret\n" not in "".join(content for content in files.values() if isinstance(content, str))
         assert objects(files)["Kustomization", ""]["secretGenerator"] == [
             {"name": "embedding-keys", "files": ["api-keys"]}
         ]
         [written] = [path for path in write(files, tmp_path / "k8s", force=False) if path.name == "api-keys"]
         assert written.stat().st_mode & 0o777 == 0o600
-        assert server_container(files)["args"][-2:] == ["--api_key_file", "/etc/embedding/api-keys"]
+        asking = "embedding-gateway" if gateway else "embedding-server"
+        for kind, name in objects(files):
+            if kind == "Deployment":
+                asks = "/etc/embedding/api-keys" in str(objects(files)[kind, name])
+                assert asks == (name == asking)
 
-    def test_keys_that_nobody_would_ask_for_or_show_are_refused(self, own: ModelRepository, tmp_path: Path) -> None:
+    def test_keys_that_nobody_would_ask_for_are_refused(self, own: ModelRepository, tmp_path: Path) -> None:
         add_model(own, "a", "2025.3")
         keyed = KubernetesSettings(gateway=False, api_key_file=tmp_path / "keys")
         with pytest.raises(InputError, match=r"OVMS 2025\.3 asks for no keys"):
             kubernetes(survey(own), keyed, Path("k8s"))
-        with pytest.raises(InputError, match="gateway"):
-            kubernetes(survey(own), KubernetesSettings(api_key_file=tmp_path / "keys"), Path("k8s"))
 
     def test_the_chart_gets_an_ovms_that_takes_its_flags(self, own: ModelRepository) -> None:
         add_model(own, "a", "2025.4")
@@ -408,9 +412,9 @@ class TestWriting:
         assert (target / "server.yaml").read_text() != "mine"
 
     def test_what_cannot_be_made_leaves_the_rest_unwritten(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"missing\.whl cannot be .*: No such file"):
+        with pytest.raises(InputError, match=r"missing\.whl does not exist"):
             write({"a": "text", "b": tmp_path / "missing.whl"}, tmp_path / "out", force=False)
-        assert list((tmp_path / "out").iterdir()) == []
+        assert not (tmp_path / "out").exists()
 
     def test_wrong_use_is_told_in_a_line(self, tmp_path: Path) -> None:
         assert "holds no model" in failure(ovembed("deploy", "compose", "out", cwd=tmp_path))

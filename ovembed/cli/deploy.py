@@ -106,9 +106,7 @@ def k8s(
     ] = False,
     api_key_file: Annotated[
         Path | None,
-        option(
-            "--api-key-file", help="Keys that the server asks for: into a Secret.", show_default="everybody may ask"
-        ),
+        option("--api-key-file", help="Keys that clients must show, for a Secret.", show_default="everybody may ask"),
     ] = None,
     force: ForceOpt = False,
     as_json: JsonOpt = False,

@@ -22,6 +22,9 @@ def write(files: Files, folder: Path, *, force: bool) -> list[Path]:
     Raises InputError, and writes nothing, when one exists already (unless `force`) or cannot be made.
     """
     files = {name: content for name, content in files.items() if not _is_in_place(folder / name, content)}
+    missing = [content for content in files.values() if isinstance(content, Path) and not content.exists()]
+    if missing:
+        raise InputError(f"{missing[0]} does not exist.")
     taken = [name for name in files if (folder / name).exists()]
     if taken and not force:
         raise InputError(f"{folder / taken[0]} exists already. Replace it with --force, or choose another folder.")

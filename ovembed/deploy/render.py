@@ -89,6 +89,7 @@ def kubernetes(subject: Subject, settings: KubernetesSettings, folder: Path) -> 
         "group": _GROUP,
         "images": _images(subject, settings),
         "keys": settings.api_key_file is not None,
+        "keys_at_server": settings.api_key_file is not None and not settings.gateway,
         "max_replicas": settings.max_replicas,
         "memory": sizing.memory_request(subject.size_bytes),
         "memory_limit": sizing.memory_limit(subject.size_bytes),
@@ -117,11 +118,8 @@ def kubernetes(subject: Subject, settings: KubernetesSettings, folder: Path) -> 
 
 
 def _check(subject: Subject, settings: KubernetesSettings) -> None:
-    if settings.api_key_file is None:
-        return
-    if settings.gateway:
-        raise InputError("The gateway has no key to show to the server, which the network policy keeps for it anyway.")
-    if settings.server == "ovms" and _older(subject.ovms, _OVMS_WITH_KEYS):
+    asked_by_ovms = settings.api_key_file is not None and not settings.gateway and settings.server == "ovms"
+    if asked_by_ovms and _older(subject.ovms, _OVMS_WITH_KEYS):
         raise InputError(f"OVMS {subject.ovms.name} asks for no keys; {_OVMS_WITH_KEYS} does. Export for a newer one.")
 
 
@@ -153,7 +151,7 @@ def _arguments(subject: Subject, settings: KubernetesSettings) -> list[str]:
         arguments += ["--rest_workers", str(sizing.rest_workers(settings.cpus))]
         if settings.monitoring:
             arguments.append("--metrics_enable")
-    if settings.api_key_file is not None:
+    if settings.api_key_file is not None and not settings.gateway:
         arguments += ["--api_key_file", "/etc/embedding/api-keys"]
     return arguments
 

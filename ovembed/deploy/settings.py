@@ -36,7 +36,7 @@ class KubernetesSettings:
     """gateway: put the OPEA gateway before the server. models: on a claimed volume, or inside an image.
 
     cpus: that a server's pod asks for, and the threads it computes with. monitoring: there is the Prometheus
-    operator, and its adapter. api_key_file: keys that the server asks for, put into a Secret.
+    operator, and its adapter. api_key_file: keys that clients must show, put into a Secret.
     """
 
     server: Server = "ovms"
