@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,8 @@ from tests.engine import DockerEngine, find_engine
 if TYPE_CHECKING:
     from ovembed.protocols import Vectors
 
-STS = Path(__file__).parents[2] / "shared" / "data" / "sts-dev.tsv"
+ROOT = Path(__file__).parents[1]
+STS = ROOT.parent / "shared" / "data" / "sts-dev.tsv"
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +61,16 @@ def repository(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Mod
     export_model(ExportRequest(DEFAULT_MODEL, name="minilm"), made)
     export_model(ExportRequest(DEFAULT_MODEL, name="minilm-fp32", precision="fp32"), made)
     return made
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a user installs, built from this checkout."""
+    place = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(place), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    [built] = place.glob("*.whl")
+    return built
 
 
 @pytest.fixture(scope="session")

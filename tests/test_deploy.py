@@ -336,11 +336,11 @@ class TestKubernetes:
         subject = survey(own)
         ours = server_container(kubernetes(subject, KubernetesSettings(server="ovembed", cpus=6), Path("k8s")))
         assert ours["resources"] == {
-            "requests": {"cpu": 6, "memory": "1792Mi"},
-            "limits": {"cpu": 6, "memory": "3584Mi"},
+            "requests": {"cpu": 6, "memory": "1600Mi"},
+            "limits": {"cpu": 6, "memory": "3200Mi"},
         }
         ovms = server_container(kubernetes(subject, KubernetesSettings(cpus=6), Path("k8s")))
-        assert "cpu" not in ovms["resources"]["limits"]
+        assert ovms["resources"] == {"requests": {"cpu": 6, "memory": "1792Mi"}, "limits": {"memory": "5888Mi"}}
         assert ovms["args"][-2:] == ["--rest_workers", "12"]
 
     def test_waiting_tokens_scale_where_they_can_be_seen(self, one: ModelRepository) -> None:

@@ -17,11 +17,9 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of an environment that holds the wheel and what it asks for, nothing else."""
-    place = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(place), str(ROOT))
-    (wheel,) = place.glob("*.whl")
+    place = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "venv", str(place / "venv"))
     bin_folder = place / "venv" / "bin"
     run(str(bin_folder / "pip"), "install", "-q", "-c", str(ROOT / ".ci" / "constraints.txt"), str(wheel))

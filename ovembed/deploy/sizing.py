@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ovembed.deploy.settings import Server
 
 _MIB = 2**20
 _STEP_MIB = 64
 
-# Interpreter, OpenVINO, and the kernels it keeps for the shapes it has met.
-_BESIDE_MODELS_MIB = 512
+# Of the process, beside the models; both measured with texts of ever new lengths. Ours keeps a bounded number of
+# kernels, OVMS one for every shape that it has met.
+_BESIDE_MODELS_MIB = {"ovembed": 320, "ovms": 512}
+_KERNELS_OF_OVMS_MIB = 4096
 
 
-def memory_request(models_bytes: int) -> str:
+def memory_request(server: Server, models_bytes: int) -> str:
     """Weights once as they are and once as the CPU wants them."""
-    return f"{_request_mib(models_bytes)}Mi"
+    return f"{_request_mib(server, models_bytes)}Mi"
 
 
-def memory_limit(models_bytes: int) -> str:
+def memory_limit(server: Server, models_bytes: int) -> str:
     """Room for many long texts at once."""
-    return f"{2 * _request_mib(models_bytes)}Mi"
+    request_mib = _request_mib(server, models_bytes)
+    return f"{request_mib + (_KERNELS_OF_OVMS_MIB if server == 'ovms' else request_mib)}Mi"
 
 
 def storage(models_bytes: int) -> str:
@@ -31,5 +38,5 @@ def rest_workers(cpus: int) -> int:
     return max(4, 2 * cpus)
 
 
-def _request_mib(models_bytes: int) -> int:
-    return _STEP_MIB * math.ceil((_BESIDE_MODELS_MIB + 2 * models_bytes / _MIB) / _STEP_MIB)
+def _request_mib(server: Server, models_bytes: int) -> int:
+    return _STEP_MIB * math.ceil((_BESIDE_MODELS_MIB[server] + 2 * models_bytes / _MIB) / _STEP_MIB)
