@@ -32,8 +32,9 @@ LEVELS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
-# The export tries what it made as a server would; the embed job cuts vectors between reading and writing.
-ALLOWED_BESIDE = {("export", "local"), ("corpus", "vectors")}
+# The export tries what it made as a server would; the embed job cuts vectors between reading and writing; a deployment
+# starts OVMS as a launch does.
+ALLOWED_BESIDE = {("export", "local"), ("corpus", "vectors"), ("deploy", "launch")}
 
 HOMES = {
     "openvino": {"engine", "export"},

@@ -107,7 +107,7 @@ class TestTheRepositoryAtHand:
     def test_its_only_model_answers(self, one: ModelRepository) -> None:
         subject = survey(one)
         assert (subject.default, subject.servables, subject.ovms.name) == (MODEL, (MODEL,), "2026.3")
-        assert (subject.config, subject.size_bytes, subject.reader) == ("config_embeddings.json", 1000, (5000, 5000))
+        assert (subject.config, subject.size_bytes, subject.reader) == ("config_embeddings.json", 1000, "5000:5000")
 
     def test_of_several_one_must_be_named(self, one: ModelRepository) -> None:
         add_model(one, "thenlper/gte-small")
@@ -152,9 +152,9 @@ class TestTheRepositoryAtHand:
             with pytest.raises(InputError, match=r"Only root may read .*openvino_model\.bin.*chmod"):
                 survey(one)
             shutil.chown(weights, 1234, 4321)
-            assert survey(one).reader == (1234, 4321)
+            assert survey(one).reader == "1234:4321"
         else:
-            assert survey(one).reader == (owner.st_uid, owner.st_gid)
+            assert survey(one).reader == f"{owner.st_uid}:{owner.st_gid}"
 
 
 class TestDockerfile:

@@ -12,7 +12,9 @@ from ovembed import __version__
 from ovembed.deploy import sizing
 from ovembed.deploy.subject import IMAGE_USER
 from ovembed.errors import InputError
-from ovembed.repository import DEFAULT_CONFIG_NAME, SUPPORTED
+from ovembed.launch import ovms
+from ovembed.launch.ovms_flags import FLAGS
+from ovembed.repository import DEFAULT_CONFIG_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,16 +24,14 @@ if TYPE_CHECKING:
     from ovembed.deploy.files import Files
     from ovembed.deploy.settings import ComposeSettings, ImageSettings, KubernetesSettings
     from ovembed.deploy.subject import Subject
-    from ovembed.repository import OvmsVersion
 
-_USER, _GROUP = IMAGE_USER
-_SERVER_IMAGE = {"ovms": "openvino/model_server", "ovembed": "ovembed-server"}
+_SERVER_IMAGE = {"ovms": ovms.IMAGE, "ovembed": "ovembed-server"}
 _GATEWAY_IMAGE = "ovembed-gateway"
 
-# Its /metrics is text for Prometheus from here on, and it asks for keys.
-_OVMS_WITH_KEYS = "2025.4"
-# The flags that OVMS's Helm chart always gives are known up to here.
-_OVMS_OF_CHART = "2026.2"
+# Before, OVMS calls its metrics JSON.
+_METRICS_ARE_TEXT = "2025.4"
+# OVMS's Helm chart always gives this flag.
+_FLAG_OF_CHART = FLAGS["sequence_cleaner_poll_wait_minutes"]
 
 
 def dockerfile(settings: ImageSettings, config: str = DEFAULT_CONFIG_NAME) -> Files:
@@ -42,7 +42,7 @@ def dockerfile(settings: ImageSettings, config: str = DEFAULT_CONFIG_NAME) -> Fi
         "baked": settings.models is not None,
         "config": config,
         "requirement": f"/wheels/{wheel.name}" if wheel else f"ovembed=={__version__}",
-        "user": f"{_USER}:{_GROUP}",
+        "user": f"{IMAGE_USER}:{IMAGE_USER}",
         "wheel": wheel is not None,
     }
     files: dict[str, str | Path] = {
@@ -63,7 +63,7 @@ def compose(subject: Subject, settings: ComposeSettings, folder: Path) -> Files:
         "default": subject.default,
         "models": _as_seen_from(folder, subject.folder),
         "ovms": subject.ovms,
-        "reader": "{}:{}".format(*subject.reader),
+        "reader": subject.reader,
         "server": settings.server,
     }
     image = dockerfile(settings.image, subject.config)
@@ -79,14 +79,13 @@ def kubernetes(subject: Subject, settings: KubernetesSettings, folder: Path) -> 
     ours = settings.server == "ovembed"
     values = {
         "arguments": _arguments(subject, settings),
-        "chart_version": min(subject.ovms.name, _OVMS_OF_CHART, key=_age),
+        "chart_version": subject.ovms.name if _FLAG_OF_CHART.known_to(subject.ovms) else _FLAG_OF_CHART.until,
         "config": subject.config,
         "cpus": settings.cpus,
         "default": subject.default,
-        "fallback_protocol": not ours and _older(subject.ovms, _OVMS_WITH_KEYS),
+        "fallback_protocol": not ours and subject.ovms.older_than(_METRICS_ARE_TEXT),
         "folder": _as_seen_from(folder, subject.folder),
         "gateway": settings.gateway,
-        "group": _GROUP,
         "images": _images(subject, settings),
         "keys": settings.api_key_file is not None,
         "keys_at_server": settings.api_key_file is not None and not settings.gateway,
@@ -104,7 +103,7 @@ def kubernetes(subject: Subject, settings: KubernetesSettings, folder: Path) -> 
         "server": settings.server,
         "server_image": _SERVER_IMAGE[settings.server],
         "storage": sizing.storage(subject.size_bytes),
-        "user": _USER,
+        "user": IMAGE_USER,
     }
     names = [*_resources(settings), "kustomization.yaml"]
     if settings.models == "pvc":
@@ -118,9 +117,10 @@ def kubernetes(subject: Subject, settings: KubernetesSettings, folder: Path) -> 
 
 
 def _check(subject: Subject, settings: KubernetesSettings) -> None:
+    keys = FLAGS["api_key_file"]
     asked_by_ovms = settings.api_key_file is not None and not settings.gateway and settings.server == "ovms"
-    if asked_by_ovms and _older(subject.ovms, _OVMS_WITH_KEYS):
-        raise InputError(f"OVMS {subject.ovms.name} asks for no keys; {_OVMS_WITH_KEYS} does. Export for a newer one.")
+    if asked_by_ovms and not keys.known_to(subject.ovms):
+        raise InputError(f"OVMS {subject.ovms.name} asks for no keys; {keys.since} does. Export for a newer one.")
 
 
 def _resources(settings: KubernetesSettings) -> list[str]:
@@ -189,14 +189,6 @@ def _health_check(port: int, path: str) -> str:
 def _quoted(value: Any) -> str:
     """JSON: in YAML and in a Dockerfile's CMD, a scalar or list that nothing in it can break."""
     return json.dumps(value, ensure_ascii=False)
-
-
-def _age(name: str) -> int:
-    return [version.name for version in SUPPORTED].index(name)
-
-
-def _older(version: OvmsVersion, name: str) -> bool:
-    return _age(version.name) < _age(name)
 
 
 def _render(name: str, values: dict[str, Any]) -> str:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 _MIB = 2**20
 _STEP_MIB = 64
 
-# Of the process, beside the models, as seen with texts of ever new lengths: of our server, which bounds the kernels that
-# OpenVINO keeps, and of OpenVINO with its defaults, which OVMS leaves as they are.
+# Of the process, beside the models, as seen with texts of ever new lengths: of our server, which bounds the kernels
+# that OpenVINO keeps, and of OpenVINO with its defaults, which OVMS leaves as they are.
 _BESIDE_MODELS_MIB = {"ovembed": 320, "ovms": 512}
 _KERNELS_OF_OVMS_MIB = 4096
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ovembed.errors import InputError, ModelNotFound
+from ovembed.launch import docker_run
 from ovembed.repository import read_serving, serving_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from ovembed.repository import ModelEntry, ModelRepository, OvmsVersion
 
-# That of OVMS's image, and of ours.
-IMAGE_USER = (5000, 5000)
+# User and group of OVMS's image, and of ours.
+IMAGE_USER = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,7 @@ class Subject:
 
     config: its configuration file, relative to the folder. default: the model that answers where none is named.
     servables: every name whose readiness counts, a classic model's parts among them. ovms: the server that its
-    layouts are for. size_bytes: of all encoders. reader: (user, group) that may read every file.
+    layouts are for. size_bytes: of all encoders. reader: "UID:GID" that may read every file.
     """
 
     folder: Path
@@ -35,7 +33,7 @@ class Subject:
     servables: tuple[str, ...]
     ovms: OvmsVersion
     size_bytes: int
-    reader: tuple[int, int]
+    reader: str
 
 
 def survey(repository: ModelRepository, model: str | None = None) -> Subject:
@@ -46,6 +44,7 @@ def survey(repository: ModelRepository, model: str | None = None) -> Subject:
     """
     default = repository.get(model) if model is not None else repository.only()
     entries = repository.models()
+    readable = [repository.config_path, *(entry.folder for entry in entries)]
     return Subject(
         folder=repository.folder,
         config=movable_config(repository),
@@ -53,7 +52,7 @@ def survey(repository: ModelRepository, model: str | None = None) -> Subject:
         servables=tuple(name for entry in entries for name in _servables(entry)),
         ovms=_server_for(entries),
         size_bytes=sum(entry.size_bytes for entry in entries),
-        reader=_reader(repository.folder),
+        reader=docker_run.user_for(repository.folder, readable) or f"{IMAGE_USER}:{IMAGE_USER}",
     )
 
 
@@ -82,31 +81,3 @@ def _server_for(entries: list[ModelEntry]) -> OvmsVersion:
             f"No one OVMS serves all of these: {laid_out}. Export them for the same one: --ovms-version, --overwrite."
         )
     return found
-
-
-def _reader(folder: Path) -> tuple[int, int]:
-    """The image's user where everybody may read, else the owner."""
-    closed = next((path for path in _visible(folder) if not _open_to_all(path)), None)
-    if closed is None:
-        return IMAGE_USER
-    owner = closed.stat()
-    if owner.st_uid == 0:
-        raise InputError(
-            f"Only root may read {closed}, and servers do not run as root. Let others: chmod -R o+rX {folder}"
-        )
-    return owner.st_uid, owner.st_gid
-
-
-def _visible(folder: Path) -> Iterator[Path]:
-    """The folder and all in it that a server may meet."""
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        here = folder / os.path.relpath(place, folder)
-        yield here
-        yield from (here / name for name in files)
-
-
-def _open_to_all(path: Path) -> bool:
-    mode = path.stat().st_mode
-    wanted = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
-    return mode & wanted == wanted

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ovembed.errors import InputError, ServerError
 from ovembed.launch.ovms_flags import FLAGS
-from ovembed.repository import NEWEST, SUPPORTED, ovms_version, serving_all
+from ovembed.repository import NEWEST, ovms_version, serving_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,9 +48,9 @@ def arguments(settings: OvmsSettings, version: OvmsVersion) -> list[str]:
     told = {"config_path": str(settings.config), "rest_port": str(settings.port)}
     if settings.host is not None:
         told["rest_bind_address"] = settings.host
-        if _older(version, _FIRST_WITHOUT_GRPC):
+        if version.older_than(_FIRST_WITHOUT_GRPC):
             told["grpc_bind_address"] = settings.host  # gRPC cannot be left out
-    if settings.cores < _LEAST_WORKERS and _older(version, _FIRST_FOR_ONE_CORE):
+    if settings.cores < _LEAST_WORKERS and version.older_than(_FIRST_FOR_ONE_CORE):
         told["rest_workers"] = str(_LEAST_WORKERS)
     if settings.api_key_file is not None:
         told["api_key_file"] = str(settings.api_key_file)
@@ -126,10 +126,6 @@ def binary_version(binary: str) -> OvmsVersion:
         words = (done.stderr or done.stdout).strip().splitlines()
         raise ServerError(f"{binary} does not tell its version ({words[-1] if words else 'it says nothing'}).")
     return ovms_version(said["release"])
-
-
-def _older(version: OvmsVersion, than: str) -> bool:
-    return SUPPORTED.index(version) < SUPPORTED.index(ovms_version(than))
 
 
 def _span(versions: Sequence[OvmsVersion]) -> str:

@@ -48,6 +48,9 @@ class OvmsVersion:
         """By the graph's option, or (classic) by a maximum length inside the tokenizer."""
         return self.truncation != "none"
 
+    def older_than(self, name: str) -> bool:
+        return _numbers(self.name) < _numbers(name)
+
 
 _CLASSIC_OPTIONS = frozenset({"normalize_embeddings"})
 _FIRST_OV_OPTIONS = _CLASSIC_OPTIONS | {"models_path", "target_device", "plugin_config"}
