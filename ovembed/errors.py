@@ -4,6 +4,7 @@ OvembedError
 ├── InputError         a text, file, name or option that cannot be used as given
 │   ├── TextError      one of several texts cannot be embedded
 │   │   └── TextTooLong    it has more tokens than the model takes
+│   ├── TextsRefused       the job is done, but for some texts
 │   ├── RequestError   a request body that is not what the protocol asks for
 │   └── RequestTooLarge    a request that can never fit, however empty the queue
 ├── MissingExtra       the command needs packages of an extra that is not installed
@@ -54,6 +55,10 @@ class TextError(InputError):
 
 class TextTooLong(TextError):
     """A text has more tokens than the model takes."""
+
+
+class TextsRefused(InputError):
+    """The job is done, but for some texts."""
 
 
 class RequestError(InputError):

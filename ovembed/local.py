@@ -9,7 +9,7 @@ import numpy as np
 
 from ovembed import admission, batches
 from ovembed.batches import DEFAULT_BATCH_TOKENS
-from ovembed.protocols import Embedder, Embeddings
+from ovembed.protocols import Embedder, Embeddings, TokenSpans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +51,12 @@ class LocalEmbedder(Embedder):
 
     def prompt(self, name: str | None = None) -> str:
         return self.engine.spec.prompt(name)
+
+    def spans(self, text: str, *, prompt: str = "") -> TokenSpans:
+        found = self.engine.spans(prompt + text)
+        before = sum(stop <= len(prompt) for _, stop in found.spans)
+        shifted = [(max(0, start - len(prompt)), stop - len(prompt)) for start, stop in found.spans[before:]]
+        return TokenSpans(shifted, found.words[before:], found.total)
 
     def close(self) -> None:
         self._workers.shutdown(cancel_futures=True)

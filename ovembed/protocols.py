@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
+from ovembed.errors import InputError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     import numpy as np
@@ -39,6 +42,26 @@ class Embeddings:
     computed_tokens: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TokenSpans:
+    """The tokens of a text by the characters they stand for.
+
+    spans: (start, stop) of each token, special tokens left out, in the order of the text; tokens that share a
+    character have the same span. words: which word each belongs to, counted as the tokenizer splits them. total: how
+    many tokens the model counts, special tokens and a prompt included.
+    """
+
+    spans: Sequence[tuple[int, int]]
+    words: Sequence[int]
+    total: int
+
+    def by_word(self) -> Iterator[tuple[int, int, int]]:
+        """(start, stop, tokens) of each word."""
+        for _, tokens in groupby(zip(self.words, self.spans, strict=True), key=lambda token: token[0]):
+            spans = [span for _, span in tokens]
+            yield spans[0][0], spans[-1][1], len(spans)
+
+
 class Engine(Protocol):
     """A loaded model. Both methods may be called from several threads at once."""
 
@@ -60,6 +83,9 @@ class Engine(Protocol):
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of each text with special tokens, uncut, in the order of the texts."""
 
+    def spans(self, text: str) -> TokenSpans:
+        """Where each token stands in the text. Raises InputError when the tokenizer does not tell."""
+
     def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
         """One row for each token list: float32 (n, dimensions), pooled, normalized if the spec says so.
 
@@ -79,6 +105,12 @@ class Embedder(Protocol):
 
     def prompt(self, name: str | None = None) -> str:
         """The text that the model wants before an input: the named prompt, or its default."""
+
+    def spans(self, text: str, *, prompt: str = "") -> TokenSpans:  # noqa: ARG002
+        """The tokens of a text that will stand behind `prompt`. Raises InputError where they are not known."""
+        raise InputError(
+            "An endpoint does not tell its tokens: split by line, paragraph or file, or use a local model."
+        )
 
     def close(self) -> None: ...
 

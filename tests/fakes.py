@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ovembed import vectors
+from ovembed.protocols import TokenSpans
 from ovembed.repository import Decision, Efficiency, Fidelity, ModelEntry
 from ovembed.spec import ModelSpec
 
@@ -75,6 +76,12 @@ class FakeEngine:
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         return [[1, *text.encode(), 2] for text in texts]
+
+    def spans(self, text: str) -> TokenSpans:
+        """Every byte of a character has its span; blanks begin words."""
+        spans = [(place, place + 1) for place, character in enumerate(text) for _ in character.encode()]
+        words = np.cumsum([character.isspace() for character in text]).tolist()
+        return TokenSpans(spans, [words[start] for start, _ in spans], len(spans) + 2)
 
     def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
         self.batches.append([list(tokens) for tokens in batch])

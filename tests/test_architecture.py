@@ -52,11 +52,10 @@ HOMES = {
     "pyarrow": {"corpus"},
     "pypdfium2": {"corpus"},
     "bs4": {"corpus"},
-    "zstandard": {"corpus"},
     "jinja2": {"deploy"},
     "pydantic": {"gateway"},
 }
-INSIDE_FUNCTIONS = {"optimum", "nncf", "torch", "transformers", "pyarrow", "pypdfium2", "bs4", "zstandard"}
+INSIDE_FUNCTIONS = {"optimum", "nncf", "torch", "transformers", "pyarrow", "pypdfium2", "bs4"}
 
 
 @dataclass(frozen=True)

@@ -8,56 +8,15 @@ import numpy as np
 import pytest
 
 from ovembed import corpus
-from ovembed.corpus import Format, Item, Options
+from ovembed.corpus import Format, Options
 from ovembed.errors import InputError
 from ovembed.local import LocalEmbedder
 from tests.fakes import FakeEngine, make_spec
 
 
-def lines_of(*paths: Path | str, stdin: bytes = b"") -> list[Item]:
-    return list(corpus.read_lines([str(path) for path in paths], io.BytesIO(stdin)))
-
-
 def write(tmp_path: Path, name: str, content: bytes) -> Path:
     (tmp_path / name).write_bytes(content)
     return tmp_path / name
-
-
-def test_each_line_is_a_text_with_its_place(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.txt", "one\r\n\n  \nzwölf ✓\n".encode())
-    assert lines_of(path) == [Item("one", str(path), 1), Item("zwölf ✓", str(path), 4)]
-
-
-def test_files_and_stdin_follow_each_other(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.txt", b"a")
-    assert [item.place for item in lines_of(path, "-", stdin=b"b\nc")] == [
-        f"{path} line 1",
-        "stdin line 1",
-        "stdin line 2",
-    ]
-
-
-def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
-    assert lines_of(write(tmp_path, "a.txt", b"\xef\xbb\xbfone"))[0].text == "one"
-
-
-def test_what_is_not_utf8_is_named_with_its_line(tmp_path: Path) -> None:
-    path = write(tmp_path, "latin.txt", "fine\ncaf\xe9\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"latin\.txt line 2 is not UTF-8 \(byte 4\)"):
-        lines_of(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"\n \n"])
-def test_a_file_without_text_is_an_error(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(InputError, match="holds no text"):
-        lines_of(write(tmp_path, "a.txt", content))
-
-
-def test_missing_files_are_told_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--text 'hello'"):
-        corpus.read_lines(["-", "hello"], io.BytesIO(b"x"))
-    with pytest.raises(InputError, match="is a folder"):
-        corpus.read_lines([str(tmp_path)], io.BytesIO())
 
 
 @pytest.mark.parametrize(
@@ -82,7 +41,7 @@ def embed(output: Path, kind: Format, texts: list[str], *, dimensions: int | Non
         corpus.open_writer(output, kind, io.BytesIO(), force=force) as writer,
         LocalEmbedder(engine, "fake") as embedder,
     ):
-        corpus.embed_corpus(corpus.read_texts(texts), embedder, writer, options)
+        corpus.embed_corpus(corpus.GivenTexts(texts).entries(), embedder, writer, options)
 
 
 TEXTS = [f"text {'x' * (number % 7)} {number}" for number in range(2500)]
@@ -148,7 +107,7 @@ def test_json_on_stdout_is_whole_or_nothing() -> None:
     stdout = io.BytesIO()
     with pytest.raises(InputError), corpus.open_writer(None, "json", stdout, force=False) as writer:
         corpus.embed_corpus(
-            corpus.read_texts(["a", ""]), LocalEmbedder(FakeEngine(), "fake"), writer, Options(strict=True)
+            corpus.GivenTexts(["a", ""]).entries(), LocalEmbedder(FakeEngine(), "fake"), writer, Options(strict=True)
         )
     assert stdout.getvalue() == b""
 
@@ -175,7 +134,10 @@ def test_cut_texts_are_named_by_their_place() -> None:
     engine = FakeEngine(make_spec(max_tokens=4))
     with corpus.open_writer(None, "json", io.BytesIO(), force=False) as writer:
         summary = corpus.embed_corpus(
-            corpus.read_texts(["a", "too long"]), LocalEmbedder(engine, "fake"), writer, Options(truncate=True)
+            corpus.GivenTexts(["a", "too long"]).entries(),
+            LocalEmbedder(engine, "fake"),
+            writer,
+            Options(truncate=True),
         )
     assert summary.truncated_places == ("--text line 2",)
     assert (summary.texts, summary.tokens) == (2, 3 + 4)

@@ -1,24 +1,34 @@
 """Texts in, vectors out, and the job between them."""
 
 from ovembed.corpus.formats import FORMATS, Format, format_of, open_stored
+from ovembed.corpus.inputs import STDIN, GivenTexts, Inputs, Reading
 from ovembed.corpus.job import Options, Progress, Summary, embed_corpus
 from ovembed.corpus.output import is_complete, open_writer
 from ovembed.corpus.partial import errors_of
 from ovembed.corpus.precision import PRECISIONS, VectorPrecision
-from ovembed.corpus.readers import read_lines, read_texts
 from ovembed.corpus.rows import Item, Refused, Row, Space, Writer
+from ovembed.corpus.source import Columns
+from ovembed.corpus.split import Split
 from ovembed.corpus.stored import StoredVectors
+from ovembed.corpus.update import Known
 
 __all__ = [
     "FORMATS",
     "PRECISIONS",
+    "STDIN",
+    "Columns",
     "Format",
+    "GivenTexts",
+    "Inputs",
     "Item",
+    "Known",
     "Options",
     "Progress",
+    "Reading",
     "Refused",
     "Row",
     "Space",
+    "Split",
     "StoredVectors",
     "Summary",
     "VectorPrecision",
@@ -29,6 +39,4 @@ __all__ = [
     "is_complete",
     "open_stored",
     "open_writer",
-    "read_lines",
-    "read_texts",
 ]

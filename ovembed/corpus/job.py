@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from ovembed.corpus.precision import VectorPrecision
     from ovembed.corpus.rows import Writer
-    from ovembed.protocols import Embedder, Embeddings
+    from ovembed.corpus.update import Known
+    from ovembed.protocols import Embedder, Vectors
 
 # Enough texts for batches of like length, few enough to stream and to lose little in a crash.
 CHUNK_TEXTS = 4096
@@ -51,10 +52,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the job has come since it began or went on.
-
-    `computed_tokens` counts padding too, None where the endpoint does not tell.
-    """
+    """What the job has done since it began or went on; `computed_tokens` counts padding too, None if not told."""
 
     texts: int
     tokens: int
@@ -64,13 +62,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What there is now; `resumed` of the texts were there before. `truncated_places` names a few that were cut."""
+    """What there is now: `resumed` of the texts by a job before, `reused` from an earlier output.
+
+    `truncated_places` names a few of the texts that were cut.
+    """
 
     texts: int
     tokens: int
     truncated: int
     refused: int
     resumed: int
+    reused: int
     truncated_places: tuple[str, ...]
 
 
@@ -80,168 +82,203 @@ def embed_corpus(
     writer: Writer,
     options: Options,
     *,
+    known: Known | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Summary:
     """Embed every item and write its row; memory holds a few chunks at a time.
 
-    A writer that stands somewhere has that many entries left out. Raises InputError when these are not the ones of
-    its job, when there is not one text to embed, for a text that cannot be embedded if `strict` (naming file and
-    line), and what the embedder raises.
+    A writer that stands somewhere has that many entries left out. Texts of `known` that are in the same space keep
+    their vectors. Raises InputError when the entries are not the ones of the writer's job, when there is not one
+    text to embed, for a text that cannot be embedded if `strict` (naming file and line), and what the embedder
+    raises.
     """
-    return _Job(embedder, writer, options, on_progress).run(entries)
+    return _Job(embedder, writer, options, known).run(entries, on_progress)
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """Entries, and where the job stands when they are done, as far as reading them tells."""
+    """Consecutive entries; `seen` and `digest` as in Standing, after them."""
 
-    items: list[Item]
-    refused: list[Refused]
     seen: int
     digest: str
+    items: list[Item] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    characters: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.items) + len(self.refused) >= CHUNK_TEXTS or self.characters >= CHUNK_CHARACTERS
+
+    def add(self, entry: Item | Refused) -> None:
+        self.seen += 1
+        self.digest = _chained(self.digest, entry)
+        if isinstance(entry, Item):
+            self.items.append(entry)
+            self.characters += len(entry.text)
+        else:
+            self.refused.append(entry)
 
 
-@dataclass(slots=True)
-class _Embedded:
-    """A chunk with its vectors: `parts` of consecutive items."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows of the items at `positions` of a chunk, with their vectors, cut already."""
 
-    chunk: _Chunk
-    parts: list[tuple[Sequence[Item], Embeddings]] = field(default_factory=list)
+    positions: Sequence[int]
+    rows: Sequence[Row]
+    vectors: Vectors
+    space: Space
+    tokens: int
+    computed_tokens: int | None
 
 
 class _Job:
-    def __init__(
-        self, embedder: Embedder, writer: Writer, options: Options, on_progress: Callable[[Progress], None]
-    ) -> None:
+    def __init__(self, embedder: Embedder, writer: Writer, options: Options, known: Known | None) -> None:
         self._embedder = embedder
         self._writer = writer
         self._options = options
-        self._on_progress = on_progress
         self._began = writer.standing
+        self._known = known if known is not None and self._is_usable(known) else None
         self._computed: int | None = 0
-        self._places: list[str] = []
+        self._reused = 0
+        self._cut_places: list[str] = []
         self._first_refused: Refused | None = None
 
-    def run(self, entries: Iterable[Item | Refused]) -> Summary:
+    def run(self, entries: Iterable[Item | Refused], on_progress: Callable[[Progress], None]) -> Summary:
         if not self._began.complete:
-            for embedded in ahead(self._embed_chunk, self._chunks(iter(entries)), _DEPTH):
-                self._write(embedded)
-                now = self._writer.standing
-                self._on_progress(
-                    Progress(
-                        now.rows - self._began.rows,
-                        now.tokens - self._began.tokens,
-                        self._computed,
-                        now.truncated,
-                    )
-                )
+            for chunk, parts in ahead(self._embed_chunk, self._chunks(iter(entries)), _DEPTH):
+                self._write(chunk, parts)
+                on_progress(self._progress())
         now = self._writer.standing
         if not now.rows:
             raise InputError(self._nothing())
         self._writer.finish()
-        return Summary(now.rows, now.tokens, now.truncated, now.refused, self._began.rows, tuple(self._places))
+        return Summary(
+            now.rows,
+            now.tokens,
+            now.truncated,
+            now.refused,
+            self._began.rows,
+            self._reused,
+            tuple(self._cut_places),
+        )
+
+    def _progress(self) -> Progress:
+        began, now = self._began, self._writer.standing
+        return Progress(now.rows - began.rows, now.tokens - began.tokens, self._computed, now.truncated)
 
     def _nothing(self) -> str:
-        if self._first_refused is None:
-            return "There are no texts to embed."
         first = self._first_refused
+        if first is None:
+            return "There are no texts to embed."
         count = self._writer.standing.refused
-        return f"None of {count} texts can be embedded. The first, {first.place}: {first.reason}"
+        return f"{first.place}: {first.reason}" + (f" None of all {count} texts can be embedded." if count > 1 else "")
 
     def _chunks(self, entries: Iterator[Item | Refused]) -> Iterator[_Chunk]:
-        digest = self._pass_over(entries)
-        chunk = _Chunk([], [], self._began.seen, digest)
-        characters = 0
+        chunk = _Chunk(self._began.seen, self._pass_over(entries))
         for entry in entries:
-            chunk.seen += 1
-            chunk.digest = _chained(chunk.digest, entry)
-            if isinstance(entry, Refused):
-                if self._options.strict:
-                    raise InputError(f"{entry.place}: {entry.reason}")
-                chunk.refused.append(entry)
-            else:
-                chunk.items.append(entry)
-                characters += len(entry.text)
-            if len(chunk.items) + len(chunk.refused) >= CHUNK_TEXTS or characters >= CHUNK_CHARACTERS:
+            if self._options.strict and isinstance(entry, Refused):
+                raise InputError(f"{entry.place}: {entry.reason}")
+            chunk.add(entry)
+            if chunk.is_full:
                 yield chunk
-                chunk = _Chunk([], [], chunk.seen, chunk.digest)
-                characters = 0
+                chunk = _Chunk(chunk.seen, chunk.digest)
         if chunk.items or chunk.refused:
             yield chunk
 
     def _pass_over(self, entries: Iterator[Item | Refused]) -> str:
         """The digest after the entries that are done. Raises InputError when they are others."""
-        digest = ""
-        for _ in range(self._began.seen):
-            entry = next(entries, None)
-            if entry is None:
-                break
-            digest = _chained(digest, entry)
-        if digest != self._began.digest:
+        done = _Chunk(0, "")
+        while done.seen < self._began.seen and (entry := next(entries, None)) is not None:
+            done = _Chunk(done.seen + 1, _chained(done.digest, entry))
+        if done.digest != self._began.digest:
             raise InputError("The input is not the one of the job that broke off. Start over with --force.")
-        return digest
+        return done.digest
 
-    def _embed_chunk(self, chunk: _Chunk) -> _Embedded:
-        embedded = _Embedded(chunk)
-        if chunk.items:
-            self._embed(chunk.items, embedded)
-        return embedded
+    def _embed_chunk(self, chunk: _Chunk) -> tuple[_Chunk, list[_Part]]:
+        """The parts in any order; what cannot be embedded is added to the chunk's `refused`."""
+        parts: list[_Part] = []
+        fresh = list(range(len(chunk.items)))
+        if self._known is not None:
+            found = self._reuse(self._known, chunk.items)
+            parts.append(found)
+            fresh = sorted(set(fresh).difference(found.positions))
+        if fresh:
+            self._embed(chunk, fresh, parts)
+        return chunk, parts
 
-    def _embed(self, items: Sequence[Item], embedded: _Embedded) -> None:
+    def _reuse(self, known: Known, items: Sequence[Item]) -> _Part:
+        positions, rows, places = [], [], []
+        for position, item in enumerate(items):
+            place = known.find(item.text)
+            if place is not None and (self._options.truncate or not known.row(place).truncated):
+                positions.append(position)
+                rows.append(replace(known.row(place), item=item))
+                places.append(place)
+        tokens = sum(row.tokens or 0 for row in rows)
+        return _Part(positions, rows, known.vectors(places), known.space, tokens, tokens)
+
+    def _embed(self, chunk: _Chunk, positions: Sequence[int], parts: list[_Part]) -> None:
         """Halves of what cannot be embedded whole, down to the texts at fault: most of the others stay together."""
-        texts = [self._options.prompt + item.text for item in items]
         try:
-            embedded.parts.append((items, self._embedder.embed(texts, truncate=self._options.truncate)))
+            parts.append(self._part([chunk.items[position] for position in positions], positions))
         except TextError as error:
-            fault = items[error.position]
+            fault = chunk.items[positions[error.position]]
             if self._options.strict:
                 raise InputError(f"{fault.place}: {error.problem}") from error
-            if len(items) == 1:
-                embedded.chunk.refused.append(Refused(fault.source, fault.line, error.problem, fault.id))
+            if len(positions) == 1:
+                chunk.refused.append(Refused(fault.source, fault.line, error.problem, fault.id))
                 return
-            middle = len(items) // 2
-            self._embed(items[:middle], embedded)
-            self._embed(items[middle:], embedded)
+            middle = len(positions) // 2
+            self._embed(chunk, positions[:middle], parts)
+            self._embed(chunk, positions[middle:], parts)
 
-    def _write(self, embedded: _Embedded) -> None:
-        rows = [row for items, result in embedded.parts for row in self._rows(items, result)]
-        results = [result for _, result in embedded.parts]
-        cut = [vectors.cut(result.vectors, self._options.dimensions) for result in results]
-        block = Block(rows, np.concatenate(cut or [_NO_VECTORS]), embedded.chunk.refused)
-        self._first_refused = self._first_refused or next(iter(block.refused), None)
-        self._count_computed(results)
+    def _part(self, items: Sequence[Item], positions: Sequence[int]) -> _Part:
+        options = self._options
+        result = self._embedder.embed([options.prompt + item.text for item in items], truncate=options.truncate)
+        cut = vectors.cut(result.vectors, options.dimensions)
+        truncated = set(result.truncated)
+        rows = [
+            Row(item, result.tokens[index] if result.tokens else None, index in truncated)
+            for index, item in enumerate(items)
+        ]
+        space = Space(result.model, result.fingerprint, cut.shape[1], options.precision, None, options.prompt)
+        return _Part(positions, rows, cut, space, result.total_tokens, result.computed_tokens)
+
+    def _write(self, chunk: _Chunk, parts: Sequence[_Part]) -> None:
+        parts = [part for part in parts if part.rows]
+        block = _in_order(parts, chunk.refused)
         before = self._writer.standing
+        self._note(parts, block)
         standing = Standing(
-            seen=embedded.chunk.seen,
-            digest=embedded.chunk.digest,
-            rows=before.rows + len(rows),
+            seen=chunk.seen,
+            digest=chunk.digest,
+            rows=before.rows + len(block.rows),
             refused=before.refused + len(block.refused),
-            tokens=before.tokens + sum(result.total_tokens for result in results),
-            truncated=before.truncated + sum(row.truncated for row in rows),
-            space=self._space(before.space, results, block),
+            tokens=before.tokens + sum(part.tokens for part in parts),
+            truncated=before.truncated + sum(row.truncated for row in block.rows),
+            space=self._space(before.space, parts, block),
         )
         self._writer.write(block, standing)
 
-    def _rows(self, items: Sequence[Item], result: Embeddings) -> Iterator[Row]:
-        cut = set(result.truncated)
-        for position, item in enumerate(items):
-            if position in cut and len(self._places) < _EXAMPLES:
-                self._places.append(item.place)
-            yield Row(item, result.tokens[position] if result.tokens else None, position in cut)
+    def _note(self, parts: Sequence[_Part], block: Block) -> None:
+        """What the summary and the progress tell beside the standing."""
+        computed = [part.computed_tokens for part in parts]
+        known = [count for count in computed if count is not None]
+        self._computed = None if self._computed is None or len(known) < len(computed) else self._computed + sum(known)
+        if self._known is not None:
+            self._reused += sum(len(part.rows) for part in parts if part.space is self._known.space)
+        self._first_refused = self._first_refused or next(iter(block.refused), None)
+        cut = (row.item.place for row in block.rows if row.truncated)
+        self._cut_places.extend(place for place, _ in zip(cut, range(_EXAMPLES - len(self._cut_places)), strict=False))
 
-    def _space(self, known: Space | None, results: Sequence[Embeddings], block: Block) -> Space | None:
-        """The job's, checked against these results. Raises InputError when the job was begun in another one."""
-        for result in results:
-            found = Space(
-                result.model,
-                result.fingerprint,
-                block.vectors.shape[1],
-                self._options.precision,
-                precision.limit_for(block.vectors, self._options.precision),
-                self._options.prompt,
-            )
-            known = known or found
-            if replace(found, limit=known.limit) != known:
+    def _space(self, known: Space | None, parts: Sequence[_Part], block: Block) -> Space | None:
+        """The job's, with the limit that its first vectors give it. Raises InputError for vectors of another one."""
+        for part in parts:
+            if known is None:
+                earlier = None if self._known is None else self._known.space.limit
+                limit = earlier or precision.limit_for(block.vectors, part.space.precision)
+                known = replace(part.space, limit=limit)
+            if replace(part.space, limit=known.limit) != known:
                 if self._began.rows:
                     raise InputError(
                         "The job that broke off had another model, prompt, precision or number of dimensions. "
@@ -250,13 +287,19 @@ class _Job:
                 raise EndpointError("The endpoint changed its model between two requests.")
         return known
 
-    def _count_computed(self, results: Sequence[Embeddings]) -> None:
-        for result in results:
-            told = self._computed is not None and result.computed_tokens is not None
-            self._computed = self._computed + result.computed_tokens if told else None  # type: ignore[operator]
+    def _is_usable(self, known: Known) -> bool:
+        """Are its vectors those that this job would make?"""
+        probe = self._part([Item("a", "", 0)], [0])
+        return replace(known.space, limit=None) == probe.space
 
 
-_NO_VECTORS = np.empty((0, 0), dtype=np.float32)
+def _in_order(parts: Sequence[_Part], refused: Sequence[Refused]) -> Block:
+    """The rows of all parts as their items came."""
+    if not parts:
+        return Block([], np.empty((0, 0), dtype=np.float32), refused)
+    order = np.argsort(np.concatenate([np.asarray(part.positions) for part in parts]))
+    rows = [row for part in parts for row in part.rows]
+    return Block([rows[place] for place in order], np.concatenate([part.vectors for part in parts])[order], refused)
 
 
 def _chained(digest: str, entry: Item | Refused) -> str:

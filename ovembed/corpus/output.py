@@ -28,12 +28,19 @@ _HELD_BACK_BYTES = 64 * 1024 * 1024
 
 @contextlib.contextmanager
 def open_writer(
-    output: Path | None, kind: Format, stdout: IO[bytes], *, force: bool = False, resume: bool = False
+    output: Path | None,
+    kind: Format,
+    stdout: IO[bytes],
+    *,
+    force: bool = False,
+    resume: bool = False,
+    update: bool = False,
 ) -> Iterator[Writer]:
     """A writer to a file, or to `stdout` for None.
 
     A file shows up under its name, with what stands beside it, only when the block ends well. What a broken-off job
-    has done so far is kept, and taken up again with `resume`. Existing files are refused without `force`.
+    has done so far is kept, and taken up again with `resume`. Existing files are refused without `force` or `update`;
+    `force` also throws away what a broken-off job has done.
     """
     if output is None:
         if kind not in _ON_STDOUT:
@@ -42,7 +49,7 @@ def open_writer(
             yield writer
         return
     taken = [path for path in files_of(output, kind) if path.exists()]
-    if taken and not force and not (resume and folder_of(output).exists()):
+    if taken and not force and not update and not (resume and folder_of(output).exists()):
         raise InputError(f"{taken[-1]} exists already. Replace it with --force, or choose another --output.")
     with Partial(output, kind, resume=resume, force=force) as writer:
         yield writer

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ovembed.engine.tokenizer import Tokenizer
-    from ovembed.protocols import Tokens, Vectors
+    from ovembed.protocols import Tokens, TokenSpans, Vectors
     from ovembed.spec import ModelSpec
 
 # Kernels that each stream keeps for shapes it has met, some 35 for a shape of a model of six layers. Unbounded, memory
@@ -119,6 +119,9 @@ class OpenVINOEngine:
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         return self._tokenizer.encode(texts)
+
+    def spans(self, text: str) -> TokenSpans:
+        return self._tokenizer.spans(text)
 
     def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
         request = self._requests.get()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
-from ovembed.errors import MissingExtra
+from ovembed.errors import InputError, MissingExtra
+from ovembed.protocols import TokenSpans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,9 @@ class Tokenizer(Protocol):
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Ids of each text with special tokens, in the order of the texts."""
 
+    def spans(self, text: str) -> TokenSpans:
+        """Where each token stands. Raises InputError when the tokenizer does not tell."""
+
 
 def load_tokenizer(path: Path) -> Tokenizer:
     """Of tokenizer.json, or of an OpenVINO tokenizer's .xml."""
@@ -52,6 +56,23 @@ class FastTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+
+    def spans(self, text: str) -> TokenSpans:
+        """Where the tokenizer takes spaces for part of a word, words begin after them all the same."""
+        encoding = self._tokenizer.encode(text)
+        spans: list[tuple[int, int]] = []
+        words: list[int] = []
+        before, ended = None, 0
+        for span, word, special in zip(encoding.offsets, encoding.word_ids, encoding.special_tokens_mask, strict=True):
+            start, stop = span
+            if special or start == stop:
+                continue
+            # Tokens may share a character, of which each is some bytes: they share the word then.
+            begins = start >= ended and (word != before or text[start].isspace() or text[start - 1].isspace())
+            words.append(words[-1] + begins if words else 0)
+            spans.append(span)
+            before, ended = word, stop
+        return TokenSpans(spans, words, len(encoding.ids))
 
 
 class OpenVINOTokenizer:
@@ -77,6 +98,9 @@ class OpenVINOTokenizer:
         outputs = {port.any_name: value for port, value in self._model([np.array(texts)]).items()}
         lengths = outputs["attention_mask"].sum(axis=1)
         return [row[:length].tolist() for row, length in zip(outputs["input_ids"], lengths, strict=True)]
+
+    def spans(self, text: str) -> TokenSpans:  # noqa: ARG002
+        raise InputError("A model without tokenizer.json does not tell where its tokens are in a text.")
 
     def _common_end(self, one: str, other: str) -> int:
         left, right = self.encode([one, other])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from ovembed.corpus.readers import STDIN, read_lines
+from ovembed.corpus import STDIN, Inputs, Reading, Refused, Split
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,11 +40,15 @@ def bundled() -> Calibration:
 def read(path: Path) -> Calibration:
     """One text per line, `-` for stdin; of a long file an even sample.
 
-    Raises InputError for a file that is missing, not UTF-8, or too short to calibrate on.
+    Raises InputError for a file that is missing, no text, or too short to calibrate on.
     """
     if str(path) != STDIN and not path.exists():
         raise InputError(f"No file {path}. Leave --calibration out to use the bundled texts.")
-    texts = [item.text for item in read_lines([str(path)], sys.stdin.buffer)]
+    texts = []
+    for entry in Inputs([str(path)], sys.stdin.buffer, Reading(split=Split("line"))).entries():
+        if isinstance(entry, Refused):
+            raise InputError(f"{entry.place}: {entry.reason}")
+        texts.append(entry.text)
     if len(texts) < FEWEST_TEXTS:
         raise InputError(
             f"{path} holds {len(texts)} texts; calibration needs {FEWEST_TEXTS} or more, one on each line. "

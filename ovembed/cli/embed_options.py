@@ -1,0 +1,99 @@
+"""The options of embed, in the groups of its help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ovembed.cli.options import option
+
+_INPUT, _OUTPUT, _TEXTS = "Input", "Output", "Texts to vectors"
+
+FilesArg = Annotated[
+    list[str] | None,
+    typer.Argument(help="Files and folders: txt, md, html, pdf, csv, tsv, jsonl, parquet, .gz, .zst; - is stdin."),
+]
+TextOpt = Annotated[list[str] | None, option("--text", "-t", help="A text; may be repeated.", rich_help_panel=_INPUT)]
+GlobOpt = Annotated[
+    str | None,
+    option("--glob", help="Files of folders, as '**/*.md'.", show_default="known kinds", rich_help_panel=_INPUT),
+]
+SplitOpt = Annotated[
+    str | None,
+    option(
+        "--split",
+        help="line, paragraph, file, tokens:N or tokens:N:OVERLAP.",
+        show_default="lines of txt, rows of tables, paragraphs of others",
+        rich_help_panel=_INPUT,
+    ),
+]
+ColumnOpt = Annotated[
+    str | None,
+    option("--column", help="Column of tables with the text.", show_default="text", rich_help_panel=_INPUT),
+]
+IdColumnOpt = Annotated[
+    str | None, option("--id-column", help="Column of tables that names the rows.", rich_help_panel=_INPUT)
+]
+EncodingOpt = Annotated[
+    str | None,
+    option("--encoding", help="Of text files, as cp1252.", show_default="detected", rich_help_panel=_INPUT),
+]
+OutputOpt = Annotated[
+    Path | None,
+    option(
+        "--output",
+        "-o",
+        help="File to write; its ending tells the format.",
+        show_default="stdout",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+FormatOpt = Annotated[
+    str | None,
+    option(
+        "--format",
+        "-f",
+        help="json, jsonl, npy, npz, parquet or sqlite.",
+        show_default="json",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+PrecisionOpt = Annotated[
+    str,
+    option("--precision", help="Of the vectors: float32, float16, int8 or binary.", rich_help_panel=_OUTPUT),
+]
+DimensionsOpt = Annotated[
+    int | None,
+    option("--dimensions", "-d", min=1, help="Cut vectors to so many and normalize again.", rich_help_panel=_OUTPUT),
+]
+ResumeOpt = Annotated[bool, option("--resume", help="Continue a job that broke off.", rich_help_panel=_OUTPUT)]
+UpdateOpt = Annotated[
+    bool,
+    option("--update", help="Replace existing output, keeping vectors of unchanged texts.", rich_help_panel=_OUTPUT),
+]
+ForceOpt = Annotated[
+    bool,
+    option("--force", help="Replace existing output, and what a broken-off job left.", rich_help_panel=_OUTPUT),
+]
+PromptOpt = Annotated[str | None, option("--prompt", help="Words to put before every text.", rich_help_panel=_TEXTS)]
+PromptNameOpt = Annotated[
+    str | None, option("--prompt-name", help="Put this prompt of the model before every text.", rich_help_panel=_TEXTS)
+]
+TruncateOpt = Annotated[
+    bool,
+    option(
+        "--truncate/--no-truncate",
+        help="Cut texts that are too long instead of refusing them.",
+        rich_help_panel=_TEXTS,
+    ),
+]
+StrictOpt = Annotated[
+    bool,
+    option(
+        "--strict",
+        help="End at the first text that is refused, instead of going on without it.",
+        rich_help_panel=_TEXTS,
+    ),
+]

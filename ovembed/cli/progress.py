@@ -1,0 +1,124 @@
+"""How an embed job is shown while it runs: a bar in a terminal, else now and then a line."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from ovembed.errors import TextsRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ovembed.cli.output import Talk
+    from ovembed.corpus import GivenTexts, Inputs, Progress, Summary
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextlib.contextmanager
+def shown(talk: Talk, inputs: Inputs | GivenTexts) -> Iterator[Pace]:
+    """Call what it gives with each progress of the job."""
+    if not talk.console.is_terminal:
+        yield Pace(inputs, _lines(talk))
+        return
+    from rich.progress import BarColumn, TextColumn
+
+    with talk.bar(BarColumn(), TextColumn("{task.description}", markup=False)) as bar:
+        task = bar.add_task("starts …", total=None)
+
+        def show(pace: Pace) -> None:
+            total = None if pace.share is None else 1.0
+            bar.update(task, description=pace.line, total=total, completed=pace.share or 0.0)
+
+        yield Pace(inputs, show)
+
+
+def _lines(talk: Talk) -> Callable[[Pace], None]:
+    """A line every few seconds, for logs."""
+    last = 0.0
+
+    def show(pace: Pace) -> None:
+        nonlocal last
+        if pace.seconds >= last + _SECONDS_BETWEEN_LINES:
+            last = pace.seconds
+            talk.say(pace.line)
+
+    return show
+
+
+class Pace:
+    """Speed, padding, what was cut, and the time left where the end of the input is known."""
+
+    def __init__(self, inputs: Inputs | GivenTexts, show: Callable[[Pace], None]) -> None:
+        self._inputs = inputs
+        self._show = show
+        self._began = time.perf_counter()
+        self._progress: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._show(self)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    @property
+    def share(self) -> float | None:
+        """Of the input that is read, from 0 to 1; None where nobody knows its end."""
+        total = self._inputs.total_bytes
+        return self._inputs.bytes_read / total if total else None
+
+    @property
+    def line(self) -> str:
+        words = [self._speed]
+        if self._progress is not None:
+            words.insert(0, f"{self._progress.texts:,} texts")
+            if self._progress.truncated:
+                words.append(f"{self._progress.truncated:,} cut")
+        if self.share:
+            words.append(f"{_clock(self.seconds * (1 - self.share) / self.share)} left")
+        return ", ".join(words)
+
+    @property
+    def total(self) -> str:
+        """The time it took, and the speed."""
+        return f"{self.seconds:.1f} s ({self._speed})"
+
+    @property
+    def _speed(self) -> str:
+        if self._progress is None:
+            return "no new texts"
+        texts, tokens, computed = self._progress.texts, self._progress.tokens, self._progress.computed_tokens
+        words = [f"{texts / self.seconds:,.0f} texts/s", f"{tokens / self.seconds:,.0f} tokens/s"]
+        if computed:
+            words.append(f"{1 - tokens / computed:.0%} padding")
+        return ", ".join(words)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def conclude(talk: Talk, summary: Summary, pace: Pace, output: Path) -> None:
+    """What was done, and as an error what was not."""
+    from ovembed.corpus import errors_of
+
+    if summary.truncated:
+        shown_places = ", ".join(summary.truncated_places)
+        more = ", …" if summary.truncated > len(summary.truncated_places) else ""
+        cut = f"{summary.truncated} of {summary.texts} texts ({shown_places}{more})"
+        talk.say(f"Cut to the model's length: {cut}.", "yellow")
+    earlier = {"from the job that broke off": summary.resumed, "unchanged": summary.reused}
+    notes = [f"{count:,} {what}" for what, count in earlier.items() if count]
+    told = f" ({', '.join(notes)})" if notes else ""
+    talk.say(f"{summary.texts:,} texts{told}, {summary.tokens:,} tokens in {pace.total} -> {output}")
+    if summary.refused:
+        raise TextsRefused(
+            f"{summary.refused} of {summary.texts + summary.refused} texts have no vector: see {errors_of(output)}."
+        )

@@ -1,0 +1,145 @@
+"""Inputs: files, folders and stdin, in a fixed order, as a stream of texts with their places."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from ovembed.corpus.readers import is_known, reader_of
+from ovembed.corpus.rows import Item, Refused
+from ovembed.corpus.source import Columns, Source
+from ovembed.corpus.split import Split, texts_of
+from ovembed.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ovembed.corpus.token_runs import Measure
+    from ovembed.protocols import TokenSpans
+
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How inputs are read.
+
+    glob: which files of folders, below them too; None takes those of a known ending. columns: of tables. split: None
+    takes lines of .txt and stdin, rows of tables, paragraphs of the others. encoding: None detects it.
+    """
+
+    glob: str | None = None
+    columns: Columns = field(default_factory=Columns)
+    split: Split | None = None
+    encoding: str | None = None
+
+
+def _untold(text: str) -> TokenSpans:  # noqa: ARG001
+    raise InputError("Without a model no tokens can be counted.")
+
+
+class GivenTexts:
+    """Texts given on the command line, numbered like lines; an Inputs to those who read them."""
+
+    total_bytes = None
+    bytes_read = 0
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+
+    def entries(self, measure: Measure = _untold) -> Iterator[Item | Refused]:  # noqa: ARG002  they stay as they are
+        for number, text in enumerate(self._texts, start=1):
+            yield Item(text, "--text", number)
+
+
+class Inputs:
+    """Files, those of folders, and stdin for `-`, each in its turn; files of a folder sorted by their path."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        stdin: BinaryIO,
+        reading: Reading | None = None,
+        *,
+        on_encoding: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
+        """Raises InputError, before anything is read, for a path that is not there or a folder without files.
+
+        `on_encoding` hears name and encoding of every file that is not UTF-8.
+        """
+        self._reading = reading or Reading()
+        self._names = [name for path in paths for name in _files_of(path, self._reading.glob)]
+        self._stdin = stdin
+        self._on_encoding = on_encoding
+        self._raw: BinaryIO | None = None
+        self._bytes_before = 0
+
+    @functools.cached_property
+    def total_bytes(self) -> int | None:
+        """None where stdin takes part."""
+        return None if STDIN in self._names else sum(map(os.path.getsize, self._names))
+
+    @property
+    def bytes_read(self) -> int:
+        """Of the files, packed as they are."""
+        here = 0 if self._raw is None or self._raw.closed else self._raw.tell()
+        return self._bytes_before + here
+
+    def entries(self, measure: Measure = _untold) -> Iterator[Item | Refused]:
+        """Every text in order, and what cannot be one. `measure` tells the tokens of a text, to split by them.
+
+        Raises InputError for tables without the column, and MissingExtra for files that need one.
+        """
+        for name in self._names:
+            source = Source(
+                name="stdin" if name == STDIN else name,
+                columns=self._reading.columns,
+                stream=self._stdin if name == STDIN else None,
+                encoding=self._reading.encoding,
+                on_encoding=self._on_encoding,
+                on_raw=self._follow,
+            )
+            yield from self._entries_of(source, measure)
+            if name != STDIN:
+                self._raw = None
+                self._bytes_before += Path(name).stat().st_size
+
+    def _entries_of(self, source: Source, measure: Measure) -> Iterator[Item | Refused]:
+        """What goes wrong with a file ends this file, not the others."""
+        reader = reader_of(source.name)
+        split = self._reading.split or Split(reader.split)
+        try:
+            for document in reader.read(source):
+                if isinstance(document, Refused):
+                    yield document
+                else:
+                    yield from texts_of(document, split, measure)
+        except OSError as error:
+            yield Refused(source.name, 1, f"the file cannot be read ({error.strerror or error}).")
+        except (ValueError, EOFError) as error:
+            yield Refused(source.name, 1, f"the file cannot be read ({error}).")
+
+    def _follow(self, raw: BinaryIO) -> None:
+        self._raw = raw
+
+
+def _files_of(path: str, glob: str | None) -> Iterable[str]:
+    if path == STDIN:
+        return [path]
+    place = Path(path)
+    if not place.exists():
+        raise InputError(f"No file {path}. To embed the words themselves: --text {path!r}")
+    if not place.is_dir():
+        return [path]
+    files = sorted(str(file) for file in place.rglob(glob or "*") if file.is_file() and _is_wanted(file, glob))
+    if not files:
+        wanted = f"match '{glob}'" if glob else "have an ending that tells their kind; choose some with --glob"
+        raise InputError(f"No files in {path} {wanted}.")
+    return files
+
+
+def _is_wanted(file: Path, glob: str | None) -> bool:
+    return glob is not None or is_known(file.name)

@@ -1,0 +1,38 @@
+"""Parquet: a document for each row, in the column with the text."""
+
+from __future__ import annotations
+
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+from ovembed.corpus.document import Document
+from ovembed.corpus.rows import Refused
+from ovembed.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ovembed.corpus.source import Source
+
+_BATCH_ROWS = 1024
+
+
+def read(source: Source) -> Iterator[Document | Refused]:
+    """Rows are counted from 1."""
+    try:
+        import pyarrow.parquet as pq  # noqa: PLC0415  of an extra, and slow to import
+    except ImportError as error:
+        raise MissingExtra("Parquet", "files") from error
+    number = 0
+    with source.open() as raw, pq.ParquetFile(raw) as file:
+        text = source.columns.choose(file.schema_arrow.names, source.name)
+        identity = source.columns.id
+        for batch in file.iter_batches(_BATCH_ROWS, columns=[text, *([identity] if identity else [])]):
+            names = batch.column(identity).to_pylist() if identity else repeat(None, len(batch))
+            for value, name in zip(batch.column(text).to_pylist(), names, strict=True):
+                number += 1
+                known = None if name is None else str(name)
+                if isinstance(value, str):
+                    yield Document(source.name, value.splitlines(keepends=True), number, known, in_row=True)
+                else:
+                    yield Refused(source.name, number, f"'{text}' is no text.", known)
