@@ -109,8 +109,7 @@ def embed(
             known=known,
             on_progress=pace,
         )
-    if output is not None:
-        conclude(talk, summary, pace, output)
+    conclude(talk, summary, pace, output)
 
 
 def _one_of(known: Sequence[Choice], given: str, name: str) -> Choice:

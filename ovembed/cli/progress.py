@@ -105,7 +105,7 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def conclude(talk: Talk, summary: Summary, pace: Pace, output: Path) -> None:
+def conclude(talk: Talk, summary: Summary, pace: Pace, output: Path | None) -> None:
     """What was done, and as an error what was not."""
     from ovembed.corpus import errors_of
 
@@ -114,6 +114,8 @@ def conclude(talk: Talk, summary: Summary, pace: Pace, output: Path) -> None:
         more = ", …" if summary.truncated > len(summary.truncated_places) else ""
         cut = f"{summary.truncated} of {summary.texts} texts ({shown_places}{more})"
         talk.say(f"Cut to the model's length: {cut}.", "yellow")
+    if output is None:
+        return
     earlier = {"from the job that broke off": summary.resumed, "unchanged": summary.reused}
     notes = [f"{count:,} {what}" for what, count in earlier.items() if count]
     told = f" ({', '.join(notes)})" if notes else ""
