@@ -7,6 +7,7 @@ Formats: man 5 proc_pid_cgroup and proc_pid_mountinfo; cpu.max of cgroup v2
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from dataclasses import dataclass
@@ -39,6 +40,15 @@ class Cores:
 def find(root: Path = _ROOT) -> Cores:
     """What this process is allowed now; `root` is where /proc and the control groups are looked for."""
     return Cores(len(os.sched_getaffinity(0)), min(_quotas(root), default=None))
+
+
+def split(count: int) -> list[tuple[int, ...]]:
+    """The CPUs of this process's affinity in so many groups of neighbours; where there are fewer, groups share them."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if count >= len(cpus):
+        return [(cpus[number % len(cpus)],) for number in range(count)]
+    bounds = [number * len(cpus) // count for number in range(count + 1)]
+    return [tuple(cpus[begin:end]) for begin, end in itertools.pairwise(bounds)]
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -16,7 +16,7 @@ from ovembed.http.guards import Traffic
 from ovembed.http.requests import Limits
 from ovembed.server.app import create_app
 from ovembed.server.catalog import Catalog
-from ovembed.server.readiness import Readiness
+from ovembed.server.readiness import OwnReadiness
 from ovembed.serving.batcher import Batcher
 from ovembed.serving.models import ServedModel
 
@@ -107,8 +107,8 @@ def client_of(models: Mapping[str, FakeEngine], **settings: int) -> Iterator[htt
         yield client
 
 
-def always_ready() -> Readiness:
-    return Readiness(Traffic(), defaultdict(lambda: working))
+def always_ready() -> OwnReadiness:
+    return OwnReadiness(Traffic(), defaultdict(lambda: working))
 
 
 async def working() -> bool:

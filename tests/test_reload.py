@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ovembed.repository import ModelRepository
-from ovembed.server.reload import Reloader
+from ovembed.server.reload import Reloader, logged
 from ovembed.server.selection import Selection
 from ovembed.server.service import Service
 from ovembed.server.settings import ServeSettings
@@ -60,7 +60,9 @@ class Site:
 
     def ask(self, scenario: Scenario) -> Any:
         async def main() -> Any:
-            transport = httpx.ASGITransport(self.service.app(self.reloader.reload), raise_app_exceptions=False)
+            transport = httpx.ASGITransport(
+                self.service.app(reload=logged(self.reloader.reload)), raise_app_exceptions=False
+            )
             async with httpx.AsyncClient(transport=transport, base_url="http://server.example") as client:
                 async with asyncio.timeout(PATIENCE_S):
                     return await scenario(client)

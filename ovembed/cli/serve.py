@@ -118,6 +118,15 @@ def serve(
             rich_help_panel=ACCESS_GROUP,
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        option(
+            "--workers",
+            min=1,
+            help="Processes that share port, cores and weights; for hosts of many cores.",
+            rich_help_panel=WORK_GROUP,
+        ),
+    ] = 1,
     access_log: Annotated[
         bool,
         option("--access-log", help="Log each request, without its text and key.", rich_help_panel=LOGS_GROUP),
@@ -150,7 +159,9 @@ def serve(
         served = Served(entries, selection.config_path, host, port, bool(model), api_key_file, origins)
         backends.serve_elsewhere(context, choices, served, talk, url_file=url_file)
         return
-    engine_settings = EngineSettings(streams, threads, inference_precision, default_cache_dir(), map_weights=False)
+    engine_settings = EngineSettings(
+        streams, threads, inference_precision, default_cache_dir(), map_weights=workers > 1
+    )
     settings = ServeSettings(
         host=host,
         port=port,
@@ -162,20 +173,25 @@ def serve(
         tls=Tls(tls_cert, tls_key) if tls_cert else None,
         cors_origins=origins,
         engine=engine_settings,
+        workers=workers,
+        log_format=log_format,
+        access_log=access_log,
     )
     logs.configure(log_format, access_log=access_log)
     if url_file is not None:
         urls.forget(url_file)
 
     def announce(url: str) -> None:
-        used_streams, used_threads = engine_settings.resolve()
+        used = [engine.resolve() for engine in engine_settings.split(workers)]
+        used_streams, used_threads = map(sum, zip(*used, strict=True))
         for entry in entries:
             spec = entry.spec
             talk.say(
                 f"{entry.name}: {spec.precision}, {spec.pooling} pooling, up to {spec.max_tokens} tokens, "
                 f"{spec.dimensions} dimensions, fingerprint {spec.fingerprint}"
             )
-        work = f"{used_streams} streams on {used_threads} threads; allowed: {cores.find()}"
+        processes = f"{workers} workers, " if workers > 1 else ""
+        work = f"{processes}{used_streams} streams on {used_threads} threads; allowed: {cores.find()}"
         talk.say(f"Serving on {url} ({work}). Stop with Ctrl-C.", "bold")
         if url_file is not None:
             urls.write(url_file, url)

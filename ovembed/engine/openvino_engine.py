@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -73,6 +73,22 @@ class EngineSettings:
         threads = self.threads or cores.find().usable
         streams = self.streams or min(threads, max(2, threads // 4))
         return streams, threads
+
+    def split(self, count: int) -> list[Self]:
+        """The same for so many processes, each with its share of the threads, and of streams that are given."""
+        threads = self.threads or cores.find().usable
+        return [
+            replace(
+                self,
+                threads=_share(threads, count, number),
+                streams=self.streams and _share(self.streams, count, number),
+            )
+            for number in range(count)
+        ]
+
+
+def _share(total: int, count: int, at: int) -> int:
+    return max(1, total // count + (at < total % count))
 
 
 def default_cache_dir() -> Path:

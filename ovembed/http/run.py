@@ -48,7 +48,42 @@ def run(
     connections; `beside` runs on the server's loop until it drains; `on_stop` is awaited when the last reply is sent.
     Raises ServerError when the address cannot be bound.
     """
-    config = uvicorn.Config(
+    config = _configure(app, patience_s, tls)
+    with bound(host, port) as listener:
+
+        def announce() -> None:
+            on_ready(url_of(listener, tls))
+
+        server = _Server(config, traffic, grace_s, on_started=announce, on_stop=on_stop, beside=beside)
+        with _stopped_by_signals(server):
+            server.run(sockets=[listener])
+
+
+async def serve_on(
+    listener: socket.socket,
+    app: ASGIApp,
+    traffic: Traffic,
+    *,
+    grace_s: float,
+    patience_s: float,
+    tls: Tls | None = None,
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> None:
+    """The same as `run`, on the running loop and a socket that is bound already."""
+    config = _configure(app, patience_s, tls)
+    server = _Server(config, traffic, grace_s, on_started=lambda: None, on_stop=_do_nothing, beside=beside)
+    with _stopped_by_signals(server):
+        await server.serve(sockets=[listener])
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run it on a loop of the kind that `run` uses."""
+    with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
+        runner.run(main)
+
+
+def _configure(app: ASGIApp, patience_s: float, tls: Tls | None) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         http=bounded(patience_s),
         ws="none",
@@ -58,14 +93,6 @@ def run(
         ssl_certfile=tls.cert if tls else None,
         ssl_keyfile=tls.key if tls else None,
     )
-    with bound(host, port) as listener:
-
-        def announce() -> None:
-            on_ready(url_of(listener, tls))
-
-        server = _Server(config, traffic, grace_s, on_started=announce, on_stop=on_stop, beside=beside)
-        with _stopped_by_signals(server):
-            server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

@@ -12,8 +12,9 @@ from starlette.responses import Response
 from ovembed.server.openapi import Described, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
+    from prometheus_client import Metric
     from starlette.requests import Request
 
     from ovembed.http.observed import RequestReport
@@ -36,6 +37,17 @@ _REFUSALS = {
 
 # When each series began: nothing here needs it, and it would double the page.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class _Collected(CollectorRegistry):
+    """What was collected before, for an encoder."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        super().__init__()
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 class Metrics:
@@ -99,20 +111,26 @@ class Metrics:
         if request.asked_for_work and request.status in _REFUSALS:
             self._refused.labels(_REFUSALS[request.status]).inc()
 
-    def route(self) -> Described:
+    def families(self) -> list[Metric]:
+        """Every metric, as it is now."""
+        return list(self._registry.collect())
+
+    def route(self, families: Callable[[], Awaitable[list[Metric]]]) -> Described:
+        """The page; `families` are the metrics to show, which may be those of several servers."""
+
+        async def page(request: Request) -> Response:
+            encode, content_type = choose_encoder(request.headers.get("accept", ""))
+            return Response(encode(_Collected(await families())), media_type=content_type)
+
         formats = ("text/plain", "application/openmetrics-text")
         return Described(
             "/metrics",
-            self._page,
+            page,
             tag="Server",
             summary="Metrics for Prometheus",
             about="In Prometheus's text format, or in OpenMetrics where the Accept header asks for it.",
             replies=[Reply(200, "Every metric of the server.", media_type=media_type) for media_type in formats],
         )
-
-    async def _page(self, request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(self._registry), media_type=content_type)
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(f"ovembed_{name}", about, labels, registry=self._registry)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ovembed.errors import ModelUnready
 
@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from ovembed.http.guards import Traffic
 
 
-class Readiness:
+class Readiness(Protocol):
+    """Whether requests should be sent here."""
+
+    async def check(self, model: str | None = None) -> None:
+        """Of one model, or of all. Raises ShuttingDown while draining, ModelUnready naming those that do not work."""
+
+
+class OwnReadiness:
     """Of the server and of each of its models; `checks` tells, by model, whether it works now."""
 
     def __init__(self, traffic: Traffic, checks: Mapping[str, Callable[[], Awaitable[bool]]]) -> None:

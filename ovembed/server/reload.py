@@ -16,6 +16,8 @@ from ovembed.server.catalog import State
 from ovembed.serving.loading import load_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ovembed.engine import EngineSettings
     from ovembed.repository import ModelEntry
     from ovembed.repository.files import Stamp
@@ -25,14 +27,14 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-POLL_S = 1.0
+_POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of a reload. Where there are problems, the models concerned go on as they were."""
+    """Of a reload: what has changed, in words, and what could not; the models concerned go on as they were."""
 
-    changed: bool
+    changes: tuple[str, ...] = ()
     problems: tuple[OvembedError, ...] = ()
 
 
@@ -42,7 +44,36 @@ Reload: TypeAlias = Callable[[], Awaitable[Outcome]]
 
 async def nothing_to_reload() -> Outcome:
     """Of a service whose models stay as they are."""
-    return Outcome(changed=False)
+    return Outcome()
+
+
+def logged(reload: Reload) -> Reload:
+    """The same, and its outcome in the log: a line for each change and each problem."""
+
+    async def reload_and_log() -> Outcome:
+        outcome = await reload()
+        for change in outcome.changes:
+            _LOG.info("Reload: %s", change)
+        for problem in outcome.problems:
+            _LOG.warning("Reload: %s What was served before is served still.", problem)
+        return outcome
+
+    return reload_and_log
+
+
+async def follow(config_path: Path, reload: Reload) -> None:
+    """Reload whenever the configuration file has changed, and on SIGHUP, until cancelled."""
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)
+    known = None
+    while True:
+        found = await asyncio.to_thread(stamp, config_path)
+        if told.is_set() or found != known:
+            told.clear()
+            known = found
+            await reload()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(told.wait(), _POLL_S)
 
 
 class Reloader:
@@ -56,7 +87,6 @@ class Reloader:
         self._service = service
         self._load_model = load
         self._lock = asyncio.Lock()
-        self._config = stamp(selection.config_path)
         self._versions: dict[str, tuple[Stamp | None, ...]] = {}
 
     def load(self) -> None:
@@ -69,63 +99,45 @@ class Reloader:
             self._service.put(self._load(entry))
             self._versions[entry.name] = version
 
-    async def follow(self) -> None:
-        """Reload whenever the configuration file has changed, and on SIGHUP, until cancelled."""
-        told = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(told.wait(), POLL_S)
-            found = await asyncio.to_thread(stamp, self._selection.config_path)
-            if told.is_set() or found != self._config:
-                told.clear()
-                self._config = found
-                await self.reload()
-
     async def reload(self) -> Outcome:
         """What has become of the repository. Requests go on meanwhile: none fails for it."""
         async with self._lock:
             try:
-                outcome = await self._apply()
+                return await self._apply()
             except OvembedError as error:
-                outcome = Outcome(changed=False, problems=(error,))
+                return Outcome(problems=(error,))
             except Exception:  # noqa: BLE001  whoever waits must hear of it, and whoever watches go on
                 _LOG.exception("Reload failed. This is a bug.")
-                return Outcome(changed=False, problems=(OvembedError("Internal error. This is a bug."),))
-            for problem in outcome.problems:
-                _LOG.warning("Reload: %s What was served before is served still.", problem)
-            return outcome
+                return Outcome(problems=(OvembedError("Internal error. This is a bug."),))
 
     async def _apply(self) -> Outcome:
         names = await asyncio.to_thread(self._selection.names, list(self._versions))
         removed = [name for name in self._service.catalog.models if name not in names]
         for name in removed:
-            _LOG.info("Reload: %s is no longer served.", name)
             del self._versions[name]
             self._service.remove(name)
         for name, status in self._service.catalog.statuses.items():
             if status.state is State.LOADING and name not in names:
                 self._service.catalog.note(name, State.END)
-        changed, problems = bool(removed), []
+        changes, problems = [f"{name} is no longer served." for name in removed], []
         for name in names:
             try:
-                changed = await self._renew(name) or changed
+                changes.extend(await self._renew(name))
             except OvembedError as error:
                 problems.append(error)
                 self._note_unloaded(name, str(error))
-        return Outcome(changed, tuple(problems))
+        return Outcome(tuple(changes), tuple(problems))
 
-    async def _renew(self, name: str) -> bool:
-        """Whether the model was loaded anew. Raises OvembedError when it cannot be."""
+    async def _renew(self, name: str) -> list[str]:
+        """What has changed for the model. Raises OvembedError when it cannot be loaded."""
         entry = await asyncio.to_thread(self._selection.entry, name)
         version = await asyncio.to_thread(_version, entry)
         if version == self._versions.get(name):
-            return False
+            return []
         self._note_unloaded(name)
         self._service.put(await asyncio.to_thread(self._load, entry))
         self._versions[name] = version
-        _LOG.info("Reload: %s is served, fingerprint %s.", name, entry.spec.fingerprint)
-        return True
+        return [f"{name} is served, fingerprint {entry.spec.fingerprint}."]
 
     def _load(self, entry: ModelEntry) -> LoadedModel:
         return self._load_model(entry, self._service.settings.engine)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from ovembed.http.run import run
-from ovembed.server.reload import Reloader
+from ovembed.server import workers
+from ovembed.server.reload import Reloader, follow, logged
 from ovembed.server.service import Service
 
 if TYPE_CHECKING:
@@ -26,12 +28,20 @@ def serve(selection: Selection, settings: ServeSettings, *, on_ready: Callable[[
     """
     if settings.tls is not None:
         settings.tls.check()
+    if settings.workers > 1:
+        workers.supervise(selection, settings, on_ready=on_ready)
+    else:
+        _serve_alone(selection, settings, on_ready)
+
+
+def _serve_alone(selection: Selection, settings: ServeSettings, on_ready: Callable[[str], None]) -> None:
     service = Service(settings)
     reloader = Reloader(selection, service)
+    reload = logged(reloader.reload)
     try:
         reloader.load()
         run(
-            service.app(reloader.reload),
+            service.app(reload=reload),
             service.traffic,
             host=settings.host,
             port=settings.port,
@@ -39,7 +49,7 @@ def serve(selection: Selection, settings: ServeSettings, *, on_ready: Callable[[
             patience_s=settings.limits.body_s,
             tls=settings.tls,
             on_ready=on_ready,
-            beside=reloader.follow,
+            beside=functools.partial(follow, selection.config_path, reload),
         )
     finally:
         service.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.middleware.cors import CORSMiddleware
 
@@ -16,7 +16,7 @@ from ovembed.server.app import create_app, error_response
 from ovembed.server.catalog import Catalog
 from ovembed.server.exchange import WARNING_HEADER
 from ovembed.server.metrics import Metrics
-from ovembed.server.readiness import Readiness
+from ovembed.server.readiness import OwnReadiness
 from ovembed.server.reload import nothing_to_reload
 from ovembed.serving.batcher import Batcher
 from ovembed.serving.condition import Condition
@@ -25,11 +25,22 @@ from ovembed.serving.models import ServedModel
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from prometheus_client import Metric
     from starlette.types import ASGIApp
 
-    from ovembed.server.reload import Reload
+    from ovembed.server.reload import Outcome, Reload
     from ovembed.server.settings import ServeSettings
     from ovembed.serving.loading import LoadedModel
+
+
+class Team(Protocol):
+    """Several processes that serve together, as one of them asks them all."""
+
+    async def check(self, model: str | None = None) -> None: ...
+
+    async def reload(self) -> Outcome: ...
+
+    async def families(self) -> list[Metric]: ...
 
 
 class Service:
@@ -45,6 +56,7 @@ class Service:
         self._batchers: list[Batcher] = []
         self._farewells: set[asyncio.Task[None]] = set()
         self._checks: dict[str, Callable[[], Awaitable[bool]]] = {}
+        self._readiness = OwnReadiness(self.traffic, self._checks)
 
     def put(self, model: LoadedModel) -> None:
         """Requests go to this one from now on; one of the same name ends when those that it has are answered."""
@@ -70,10 +82,21 @@ class Service:
         self._metrics.remove_model(name)
         self._see_off(self.catalog.withdraw(name))
 
-    def app(self, reload: Reload = nothing_to_reload) -> ASGIApp:
-        """The application behind its guards. For requests only: no lifespan, no web sockets."""
-        inner = create_app(self.catalog, Readiness(self.traffic, self._checks), self.settings.limits, reload)
-        inner.routes.append(self._metrics.route())
+    async def check(self, model: str | None = None) -> None:
+        """Whether requests should be sent here: a Readiness."""
+        await self._readiness.check(model)
+
+    async def families(self) -> list[Metric]:
+        """The metrics of this process."""
+        return self._metrics.families()
+
+    def app(self, team: Team | None = None, *, reload: Reload = nothing_to_reload) -> ASGIApp:
+        """The application behind its guards. For requests only: no lifespan, no web sockets.
+
+        `team` answers for the whole server in place of this process alone.
+        """
+        inner = create_app(self.catalog, team or self, self.settings.limits, team.reload if team else reload)
+        inner.routes.append(self._metrics.route((team or self).families))
         openapi.describe(inner, self.catalog.models, secured=self._keys is not None)
         app: ASGIApp = Guards(inner, self.traffic, self._keys, render=error_response)
         if self.settings.cors_origins:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ovembed.engine import EngineSettings
 from ovembed.http.requests import Limits
@@ -21,6 +21,7 @@ class ServeSettings:
 
     max_batch_tokens: None takes what suits each model here.
     grace_s: how long requests may go on after the server is told to stop.
+    workers: processes that share the port and what `engine` may use.
     api_key_file: None lets everybody in. cors_origins: web pages of these may ask; "*" is all.
     """
 
@@ -34,3 +35,6 @@ class ServeSettings:
     tls: Tls | None = None
     cors_origins: tuple[str, ...] = ()
     engine: EngineSettings = field(default_factory=EngineSettings)
+    workers: int = 1
+    log_format: Literal["text", "json"] = "text"
+    access_log: bool = False

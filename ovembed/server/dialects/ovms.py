@@ -357,7 +357,7 @@ class _Handlers:
         if outcome.problems:
             first, *_ = outcome.problems
             raise _Refusal(_Fault(nearest(_RELOAD_STATUSES, type(first)), f"{_RELOAD_FAILED} - {first}"))
-        return self._statuses(201 if outcome.changed else 200)
+        return self._statuses(201 if outcome.changes else 200)
 
     def _statuses(self, status: int) -> Response:
         found = self._exchange.catalog.statuses

@@ -1,0 +1,262 @@
+"""A server of several processes: what it says of itself, who dies and comes back, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram  # noqa: TID253
+
+from ovembed import cores
+from ovembed.engine import EngineSettings
+from ovembed.errors import EngineError, ModelUnready
+from ovembed.repository import ModelRepository
+from ovembed.server.reload import Outcome
+from ovembed.server.workers import merging
+from ovembed.server.workers.channel import Channel, Gone
+from tests.test_operations import texts_embedded
+from tests.test_serve_process import PATIENCE_S, Server, address, post, run_and_fail, served, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from prometheus_client import Metric
+
+BODY = json.dumps({"input": "a"}).encode()
+
+
+# Answers of several as that of one
+
+
+def report(texts: float, healthy: float, oldest_s: float) -> list[Metric]:
+    registry = CollectorRegistry()
+    Counter("ovembed_texts", "", ["model"], registry=registry).labels("a").inc(texts)
+    Histogram("ovembed_batch_texts", "", buckets=(1, 2), registry=registry).observe(texts)
+    Gauge("ovembed_queue_texts", "", registry=registry).set(texts)
+    Gauge("ovembed_model_healthy", "", registry=registry).set(healthy)
+    Gauge("ovembed_queue_oldest_seconds", "", registry=registry).set(oldest_s)
+    return list(registry.collect())
+
+
+def values(families: list[Metric]) -> dict[str, float]:
+    return {
+        sample.name + "".join(sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+def test_metrics_are_added_up_and_the_worst_condition_counts() -> None:
+    merged = merging.merge_families([report(1, 1, 0.5), report(2, 0, 3.0)])
+    assert values(merged) == {
+        "ovembed_texts_totala": 3,
+        "ovembed_batch_texts_bucket1.0": 1,
+        "ovembed_batch_texts_bucket2.0": 2,
+        "ovembed_batch_texts_bucket+Inf": 2,
+        "ovembed_batch_texts_count": 2,
+        "ovembed_batch_texts_sum": 3,
+        "ovembed_queue_texts": 3,
+        "ovembed_model_healthy": 0,
+        "ovembed_queue_oldest_seconds": 3.0,
+    }
+
+
+def test_of_a_worker_that_has_ended_only_counts_stay() -> None:
+    assert {family.name for family in merging.counted(report(1, 1, 0))} == {"ovembed_texts", "ovembed_batch_texts"}
+
+
+def test_what_several_tell_of_a_reload_is_told_once() -> None:
+    broken = EngineError("broken")
+    merged = merging.merge_outcomes([Outcome(("a",), (broken,)), Outcome(("a", "b"), (EngineError("broken"),))])
+    assert (merged.changes, [str(problem) for problem in merged.problems]) == (("a", "b"), ["broken"])
+
+
+def test_a_server_is_ready_when_all_workers_are_there_and_ready() -> None:
+    problem = EngineError("broken")
+    assert merging.first_problem([None, None], missing=0) is None
+    assert merging.first_problem([None, problem], missing=1) is problem
+    assert isinstance(merging.first_problem([None], missing=1), ModelUnready)
+
+
+# Shares of the machine
+
+
+@pytest.mark.parametrize(
+    ("cpus", "count", "expected"),
+    [
+        ({0, 1, 2, 3}, 2, [(0, 1), (2, 3)]),
+        ({1, 3, 5, 7, 9}, 2, [(1, 3), (5, 7, 9)]),
+        ({4}, 3, [(4,), (4,), (4,)]),
+        ({0, 1}, 3, [(0,), (1,), (0,)]),
+    ],
+)
+def test_cpus_are_split(
+    monkeypatch: pytest.MonkeyPatch, cpus: set[int], count: int, expected: list[tuple[int, ...]]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cpus)
+    assert cores.split(count) == expected
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(5, [3, 2]), (2, [1, 1]), (1, [1, 1])])
+def test_threads_and_streams_are_split(threads: int, expected: list[int]) -> None:
+    shares = EngineSettings(threads=threads, streams=threads).split(2)
+    assert [share.threads for share in shares] == [share.streams for share in shares] == expected
+    assert [share.streams for share in EngineSettings(threads=threads).split(2)] == [None, None]
+
+
+# The channel
+
+
+def test_both_ends_ask_at_once_and_hear_when_the_other_has_gone() -> None:
+    async def scenario() -> None:
+        left_end, right_end = socket.socketpair()
+        held = asyncio.Event()
+
+        async def double(number: int) -> int:
+            if number == 0:
+                await held.wait()
+            return 2 * number
+
+        async def negate(number: int) -> int:
+            return -number
+
+        left, right = await Channel.open(left_end, double), await Channel.open(right_end, negate)
+        slow = asyncio.create_task(right.ask(0))
+        assert await asyncio.gather(*map(right.ask, range(1, 9)), *map(left.ask, range(8))) == [
+            *range(2, 18, 2),
+            *range(0, -8, -1),
+        ]
+        left.close()
+        for question in (slow, asyncio.create_task(right.ask(1))):
+            with pytest.raises(Gone):
+                await question
+        await right.closed()
+        right.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
+
+
+# The whole server
+
+
+@pytest.fixture
+def models(repository: ModelRepository, tmp_path: Path) -> ModelRepository:
+    made = ModelRepository(tmp_path / "models")
+    shutil.copytree(repository.folder / "tiny", made.folder / "tiny")
+    made.config_path.write_text(
+        json.dumps({"model_config_list": [], "mediapipe_config_list": [{"name": "tiny", "base_path": "tiny"}]})
+    )
+    return made
+
+
+@pytest.fixture
+def server(models: ModelRepository, tmp_path: Path) -> Iterator[Server]:
+    with served(models, tmp_path, "--workers", "2") as server:
+        yield server
+
+
+def workers(server: Server) -> list[psutil.Process]:
+    return psutil.Process(server.process.pid).children()
+
+
+def on_new_connections(server: Server, method: str, path: str, count: int, **arguments: Any) -> list[httpx.Response]:
+    """Enough of them reach every worker."""
+    return [
+        httpx.request(method, server.url + path, trust_env=False, timeout=PATIENCE_S, **arguments) for _ in range(count)
+    ]
+
+
+def test_whichever_worker_answers_it_speaks_for_all(server: Server, models: ModelRepository) -> None:
+    replies = on_new_connections(server, "POST", "/v1/embeddings", 40, json={"input": "a"})
+    assert {reply.status_code for reply in replies} == {200}
+    assert {texts_embedded(server) for _ in range(20)} == {40}
+    busy = [worker.net_connections("tcp") for worker in workers(server)]
+    assert all(busy), "both listen"
+
+    folder = models.get("tiny").folder
+    shutil.copytree(folder, folder.with_name("beside"))
+    shutil.rmtree(folder)
+    folder.with_name("beside").rename(folder)
+    os.utime(folder, (1_700_000_000, 1_700_000_000))
+    assert httpx.post(f"{server.url}/v1/config/reload", trust_env=False).status_code == 201
+    found = on_new_connections(server, "GET", "/v1/models/tiny", 20)
+    assert {reply.json()["created"] for reply in found} == {1_700_000_000}
+    assert httpx.post(f"{server.url}/v1/config/reload", trust_env=False).status_code == 200
+
+    code, talk = server.stop()
+    assert code == 0
+    assert "2 workers" in talk
+    assert talk.count("tiny is served") == 1
+
+
+def test_a_worker_that_dies_is_replaced_and_its_counts_stay(server: Server) -> None:
+    on_new_connections(server, "POST", "/v1/embeddings", 20, json={"input": "a"})
+    assert texts_embedded(server) == 20
+    before = {worker.pid for worker in workers(server)}
+    victim, survivor = workers(server)
+    victim.kill()
+    replies = on_new_connections(server, "POST", "/v1/embeddings", 20, json={"input": "a"})
+    assert {reply.status_code for reply in replies} == {200}, "those for the dead one wait for the next"
+    wait_until(lambda: httpx.get(f"{server.url}/health", trust_env=False).status_code == 200)
+    after = {worker.pid for worker in workers(server)}
+    assert len(after) == 2
+    assert before & after == {survivor.pid}
+    assert texts_embedded(server) == 40
+    code, talk = server.stop()
+    assert code == 0
+    assert "Another starts" in talk
+
+
+def test_told_to_stop_all_workers_answer_what_they_have(server: Server) -> None:
+    texts = ["a b c"] * 2_000
+
+    def call(_: int) -> int:
+        return httpx.post(
+            f"{server.url}/v1/embeddings", json={"input": texts}, trust_env=False, timeout=PATIENCE_S
+        ).status_code
+
+    children = workers(server)
+    with ThreadPoolExecutor(8) as callers:
+        calls = callers.map(call, range(8))
+        wait_until(lambda: running(server) >= 8)
+        code, talk = server.stop()
+        assert list(calls) == [200] * 8
+    assert code == 0
+    assert talk.splitlines()[-1] == "Stopped."
+    assert psutil.wait_procs(children, timeout=PATIENCE_S)[1] == []
+
+
+def running(server: Server) -> float:
+    page = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    [line] = [line for line in page.splitlines() if line.startswith("ovembed_running_requests ")]
+    return float(line.split()[1])
+
+
+def test_workers_do_not_outlive_their_supervisor(server: Server) -> None:
+    children = workers(server)
+    server.process.kill()
+    assert psutil.wait_procs(children, timeout=PATIENCE_S)[1] == []
+
+
+def test_what_keeps_workers_from_loading_is_told_in_one_line(models: ModelRepository) -> None:
+    (models.get("tiny").folder / "openvino_model.bin").write_bytes(b"not weights")
+    assert "cannot be loaded" in run_and_fail(models, "--workers", "2", "--port", "0")
+
+
+def test_a_port_in_use_is_told_though_it_could_be_shared(models: ModelRepository, server: Server) -> None:
+    _, port = address(server.url)
+    for count in ("1", "2"):
+        assert "is in use" in run_and_fail(models, "--workers", count, "--port", str(port))
+    with socket.create_connection(address(server.url), timeout=PATIENCE_S) as connection:
+        connection.sendall(post(BODY) + BODY)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
