@@ -81,7 +81,7 @@ class ClientCredentials(httpx.Auth):
         if self._token is None or self._token.good_until <= time.monotonic():
             if self._fetching is None or self._fetching.done():
                 self._fetching = asyncio.create_task(self._fetch())
-            self._token = await asyncio.shield(self._fetching)
+            return await asyncio.shield(self._fetching)
         return self._token
 
     async def _fetch(self) -> _Token:
@@ -99,9 +99,12 @@ class ClientCredentials(httpx.Auth):
         try:
             fields = orjson.loads(response.content)
             life_s = float(fields.get("expires_in") or _DEFAULT_LIFE_S)
-            return _Token(_non_empty(fields["access_token"]), asked_at + life_s - min(_MARGIN_S, life_s / 2))
+            value = _non_empty(fields["access_token"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise EndpointError(f"{url} gave no token that can be used.") from error
+        # Here, and not where it is awaited: whoever comes in between must find it.
+        self._token = _Token(value, asked_at + life_s - min(_MARGIN_S, life_s / 2))
+        return self._token
 
 
 def _non_empty(value: object) -> str:
