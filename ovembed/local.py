@@ -52,6 +52,9 @@ class LocalEmbedder(Embedder):
     def prompt(self, name: str | None = None) -> str:
         return self.engine.spec.prompt(name)
 
+    def query_prompt(self) -> str:
+        return self.engine.spec.query_prompt
+
     def spans(self, text: str, *, prompt: str = "") -> TokenSpans:
         found = self.engine.spans(prompt + text)
         before = sum(stop <= len(prompt) for _, stop in found.spans)

@@ -106,6 +106,9 @@ class Embedder(Protocol):
     def prompt(self, name: str | None = None) -> str:
         """The text that the model wants before an input: the named prompt, or its default."""
 
+    def query_prompt(self) -> str:
+        """The text that the model wants before a question; empty where it has none."""
+
     def spans(self, text: str, *, prompt: str = "") -> TokenSpans:  # noqa: ARG002
         """The tokens of a text that will stand behind `prompt`. Raises InputError where they are not known."""
         raise InputError(

@@ -19,8 +19,34 @@ Precision = WeightFormat | Literal["full-int8"]
 
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
+# What models call the prompt for a question, the usual name first.
+QUERY_PROMPTS = ("query", "search_query")
+
 # Where the model came from does not change its vectors; the hash of its weights stands for that.
 _NOT_IN_FINGERPRINT = {"source", "revision"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Texts that a model wants before its inputs, by name; `default` names the one used when nobody chooses."""
+
+    texts: Mapping[str, str]
+    default: str | None
+
+    def named(self, name: str | None = None) -> str:
+        """The prompt of that name, or the default (often empty). Raises InputError for a name there is not."""
+        chosen = name if name is not None else self.default
+        if chosen is None:
+            return ""
+        if chosen not in self.texts:
+            known = ", ".join(sorted(self.texts)) or "none"
+            raise InputError(f"The model has no prompt '{chosen}' (it has: {known}).")
+        return self.texts[chosen]
+
+    @property
+    def for_query(self) -> str:
+        """The prompt for a question, or the default."""
+        return self.named(next((name for name in QUERY_PROMPTS if name in self.texts), None))
 
 
 @dataclass(frozen=True)
@@ -57,13 +83,16 @@ class ModelSpec:
 
         Raises InputError for a name the model does not have.
         """
-        chosen = name if name is not None else self.default_prompt
-        if chosen is None:
-            return ""
-        if chosen not in self.prompts:
-            known = ", ".join(sorted(self.prompts)) or "none"
-            raise InputError(f"The model has no prompt '{chosen}' (it has: {known}).")
-        return self.prompts[chosen]
+        return self._prompts.named(name)
+
+    @property
+    def query_prompt(self) -> str:
+        """The text to put before a question to be answered from other texts; often empty."""
+        return self._prompts.for_query
+
+    @property
+    def _prompts(self) -> Prompts:
+        return Prompts(self.prompts, self.default_prompt)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"prompts": dict(self.prompts)}

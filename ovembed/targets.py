@@ -74,6 +74,13 @@ def find_model(target: str | Path | None, repository: str | Path = DEFAULT_REPOS
     return models.get(str(target))
 
 
+def find_maker(fingerprint: str, repository: str | Path = DEFAULT_REPOSITORY) -> ModelEntry | None:
+    """The model in the repository that makes vectors of that fingerprint; None where it has none."""
+    return next(
+        (model for model in ModelRepository(repository).models() if model.spec.fingerprint == fingerprint), None
+    )
+
+
 def load_embedder(entry: ModelEntry, settings: EngineSettings | None = None) -> Embedder:
     """The model compiled for this process; compiled models are kept for the next time by default."""
     from ovembed import engine, local  # noqa: PLC0415  openvino loads only when a model does

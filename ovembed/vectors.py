@@ -48,5 +48,14 @@ def top_k(query: Vectors, vectors: Vectors, k: int) -> tuple[NDArray[np.intp], V
     Nearest first; of equal rows the earlier one; all rows where there are fewer than k.
     """
     scores = normalize(vectors) @ normalize(query)
-    nearest = np.argsort(-scores, kind="stable")[:k]
+    nearest = highest(scores, k)
     return nearest, scores[nearest]
+
+
+def highest(scores: Vectors, k: int) -> NDArray[np.intp]:
+    """Positions of the k highest of scores of shape (n,): highest first, of equal ones the earlier."""
+    if not 0 < k < len(scores):
+        return np.argsort(-scores, kind="stable")[:k]
+    least = np.partition(scores, len(scores) - k)[len(scores) - k]
+    among = np.flatnonzero(scores >= least)
+    return among[np.argsort(-scores[among], kind="stable")[:k]]

@@ -22,7 +22,7 @@ LEVELS = (
     {"errors"},
     {"spec", "protocols"},
     {"vectors", "batches", "cores", "admission", "wire", "repository", "corpus"},
-    {"engine", "hub"},
+    {"engine", "hub", "search"},
     {"local", "remote", "export"},
     {"targets", "verification"},
     {"http", "serving"},

@@ -419,6 +419,8 @@ def test_models_are_listed_with_what_their_vectors_are(client: httpx.Client, eng
         "fingerprint": engine.spec.fingerprint,
         "dimensions": 8,
         "max_tokens": 16,
+        "prompts": dict(engine.spec.prompts),
+        "default_prompt": None,
     }
     assert client.get("/v1/models").json() == {"object": "list", "data": [entry]}
     assert client.get("/v1/models/org/fake").json() == entry

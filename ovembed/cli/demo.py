@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import shlex
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovembed.cli.export import show_entry
+from ovembed.cli.hits import print_hits
 from ovembed.cli.options import QuietOpt, RepositoryOpt
-from ovembed.cli.output import Talk, print_table, program, stdout_console
+from ovembed.cli.output import Talk, program
 from ovembed.errors import NotReady, ServerError
 
 if TYPE_CHECKING:
-    from ovembed.protocols import Vectors
+    from ovembed.protocols import Embeddings
     from ovembed.repository import ModelEntry, ModelRepository
 
 _QUERY = "I can't remember my login"
@@ -28,13 +30,15 @@ def demo(repository: RepositoryOpt = Path("models"), quiet: QuietOpt = False) ->
     entry = _export(talk, models)
     examples = _example_file()
     texts = examples.read_text(encoding="utf-8").splitlines()
-    query, rows = _embed(talk, models, entry, texts)
-    _show_nearest(query, rows, texts)
+    result = _embed(talk, models, entry, texts)
+    talk.say(f"Nearest to: {_QUERY}", "bold")
+    _show_nearest(result, examples, texts)
     talk.say("Next:", "bold")
     for arguments in (
         f"serve --repository {repository}",
         "health http://127.0.0.1:8090",
         f"embed {examples} --repository {repository} --model {entry.name} -o texts.npy",
+        f"query {shlex.quote(_QUERY)} texts.npy --repository {repository}",
         "export --help",
     ):
         talk.say(f"  {program()} {arguments}")
@@ -55,8 +59,8 @@ def _export(talk: Talk, models: ModelRepository) -> ModelEntry:
     return entry
 
 
-def _embed(talk: Talk, models: ModelRepository, entry: ModelEntry, texts: list[str]) -> tuple[Vectors, Vectors]:
-    """The query's vector and the texts', by the server; held against the same by the model in this process."""
+def _embed(talk: Talk, models: ModelRepository, entry: ModelEntry, texts: list[str]) -> Embeddings:
+    """The query and the texts after it, by the server; held against the same by the model in this process."""
     from ovembed import launch, targets, vectors
 
     talk.say("Serving it, and asking it", "bold")
@@ -80,15 +84,19 @@ def _embed(talk: Talk, models: ModelRepository, entry: ModelEntry, texts: list[s
             f"The server's vectors differ from the model's (lowest cosine {agreement:.5f}). This is a bug."
         )
     talk.say(f"Both agree: lowest cosine {agreement:.6f}, fingerprint {served.fingerprint}.")
-    return served.vectors[0], served.vectors[1:]
+    return served
 
 
-def _show_nearest(query: Vectors, rows: Vectors, texts: list[str]) -> None:
-    from ovembed import vectors
+def _show_nearest(result: Embeddings, source: Path, texts: list[str]) -> None:
+    """By the same search as `ovembed query`, over vectors that are in no file yet."""
+    from ovembed.corpus import Item, Row, Space, StoredVectors
+    from ovembed.search import VectorIndex
 
-    positions, cosines = vectors.top_k(query, rows, _NEAREST)
-    nearest = [[f"{cosine:.3f}", texts[position]] for position, cosine in zip(positions, cosines, strict=True)]
-    print_table(stdout_console(), ["Cosine", f"Nearest to: {_QUERY}"], nearest)
+    query, rows = result.vectors[0], result.vectors[1:]
+    items = [Row(Item(text, str(source), number)) for number, text in enumerate(texts, start=1)]
+    space = Space(result.model, result.fingerprint, rows.shape[1])
+    with VectorIndex(StoredVectors(space, rows, items), str(source)) as index:
+        print_hits(index.nearest(query, _NEAREST))
 
 
 def _example_file() -> Path:

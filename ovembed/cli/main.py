@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovembed import __version__
-from ovembed.cli import bench, demo, deploy, embed, export, gateway, health, models, serve, servers
+from ovembed.cli import bench, demo, deploy, embed, export, gateway, health, models, query, serve, servers
 from ovembed.cli.help_groups import GroupedCommand
 from ovembed.errors import NotReady, OvembedError
 
@@ -54,6 +54,7 @@ app.command("logs")(servers.logs)
 app.command("gateway", cls=GroupedCommand)(gateway.gateway)
 app.command("health")(health.health)
 app.command("embed", cls=GroupedCommand)(embed.embed)
+app.command("query", cls=GroupedCommand)(query.query)
 app.add_typer(deploy.app, name="deploy")
 app.command("bench", cls=GroupedCommand)(bench.bench)
 app.command("demo")(demo.demo)

@@ -6,6 +6,8 @@ from ovembed.corpus.job import Options, Progress, Summary, embed_corpus
 from ovembed.corpus.output import is_complete, open_writer
 from ovembed.corpus.partial import errors_of
 from ovembed.corpus.precision import PRECISIONS, VectorPrecision
+from ovembed.corpus.precision import decode as decode_vectors
+from ovembed.corpus.precision import encode as encode_vectors
 from ovembed.corpus.rows import Item, Refused, Row, Space, Writer
 from ovembed.corpus.source import Columns
 from ovembed.corpus.split import Split
@@ -33,7 +35,9 @@ __all__ = [
     "Summary",
     "VectorPrecision",
     "Writer",
+    "decode_vectors",
     "embed_corpus",
+    "encode_vectors",
     "errors_of",
     "format_of",
     "is_complete",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httpx
@@ -19,6 +20,8 @@ from ovembed.remote.settings import RemoteSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from ovembed.spec import Prompts
 
 
 class RemoteEmbedder(Embedder):
@@ -62,11 +65,18 @@ class RemoteEmbedder(Embedder):
         return next((endpoint.model for endpoint in self._endpoints if endpoint.model), "")
 
     def prompt(self, name: str | None = None) -> str:
-        """An endpoint does not tell its prompts: empty, and InputError for a name."""
+        """As a server of ovembed tells it; others do not: then empty, and InputError for a name."""
+        prompts = self._prompts()
+        if prompts is not None:
+            return prompts.named(name)
         if name is not None:
             base = self._endpoints[0].base
             raise InputError(f"{base} does not tell its prompts; give the text itself with --prompt.")
         return ""
+
+    def query_prompt(self) -> str:
+        prompts = self._prompts()
+        return "" if prompts is None else prompts.for_query
 
     def close(self) -> None:
         for client in self._clients:
@@ -89,6 +99,13 @@ class RemoteEmbedder(Embedder):
             raise failed[0][1]
         for endpoint, problem in failed:
             self._pool.leave_alone(endpoint, problem)
+
+    def _prompts(self) -> Prompts | None:
+        """Of the first endpoint that answers."""
+        for endpoint in self._endpoints:
+            with suppress(EndpointError):
+                return endpoint.prompts()
+        return None
 
     def _limits(self) -> Limits:
         """Of the endpoint that takes most; for the others, requests are cut up further."""

@@ -13,6 +13,7 @@ from ovembed.remote.answers import NOT_OFFERED, TooMuch, failure
 from ovembed.remote.dialects import TEI, TEI_ROUTE, OpenAI
 from ovembed.remote.http import api_base, server_root, translated
 from ovembed.remote.limits import Limits
+from ovembed.spec import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,10 +69,13 @@ class Endpoint:
                 raise EndpointBusy(f"{self.base} has no model '{self.model}' yet; it is still loading.")
         raise failure(response, self.base)
 
-    def prompts(self) -> dict[str, Any]:
-        """What the endpoint lists of its model: `prompts` and `default_prompt` are extensions of ours."""
+    def prompts(self) -> Prompts | None:
+        """Those of the model, where the list of models tells them, as ours does."""
         self.open()
-        return next((item for item in self._models() or [] if item["id"] == self.model), {})
+        for item in self._models() or []:
+            if item["id"] == self.model and isinstance(item.get("prompts"), dict):
+                return Prompts(item["prompts"], item.get("default_prompt"))
+        return None
 
     def tell_limits(self, texts: int) -> bool:
         """Whether the endpoint names a limit that so many texts are above, as TEI does."""

@@ -67,6 +67,8 @@ def describe(model: ServedModel, *, owner: str) -> dict[str, object]:
         "fingerprint": spec.fingerprint,
         "dimensions": spec.dimensions,
         "max_tokens": spec.max_tokens,
+        "prompts": dict(spec.prompts),
+        "default_prompt": spec.default_prompt,
     }
 
 

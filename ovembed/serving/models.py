@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from ovembed import admission, vectors
 from ovembed.errors import InputError, RequestError, RequestTooLarge
 from ovembed.protocols import Embeddings
+from ovembed.spec import QUERY_PROMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +31,10 @@ MOST_INPUTS = 16_384
 _INLINE_CHARACTERS = 2_000
 
 # The names in use for a model's two prompts. A request's own word is tried first.
-_QUERY_PROMPTS = ("query", "search_query")
 _DOCUMENT_PROMPTS = ("document", "passage", "search_document")
 _PROMPTS: Mapping[InputType, tuple[str, ...]] = {
-    "query": _QUERY_PROMPTS,
-    "search_query": _QUERY_PROMPTS,
+    "query": QUERY_PROMPTS,
+    "search_query": QUERY_PROMPTS,
     "document": _DOCUMENT_PROMPTS,
     "passage": _DOCUMENT_PROMPTS,
     "search_document": _DOCUMENT_PROMPTS,

@@ -137,6 +137,8 @@ def model(_offer: Offer, *, title: str = "Model", owner: str = "ovembed") -> Sch
             fingerprint=FINGERPRINT,
             dimensions={"type": "integer", "minimum": 1},
             max_tokens={"type": "integer", "minimum": 1, "description": "Of a text, special tokens included."},
+            prompts={"type": "object", "additionalProperties": {"type": "string"}, "description": "By their names."},
+            default_prompt={"type": ["string", "null"], "description": "Its name."},
         ),
     }
 
