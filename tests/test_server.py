@@ -452,6 +452,7 @@ STATUS = {
     errors.EndpointTimeout: 504,
     errors.EndpointLost: 502,
     errors.EndpointBusy: 503,
+    errors.TextsRefused: 400,
 }
 
 
