@@ -97,12 +97,7 @@ class FakeOvms:
 
     def __init__(self, *, token_types: bool = False, tokenizes: bool = True) -> None:
         self.engine = FakeEngine()
-        self.faults: list[Response] = []
-        self.hangs = False
-        self.left = threading.Event()
-        self.bodies: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        self.clients: set[tuple[str, int]] = set()
+        self.forget()
         self._token_types = token_types
         self._tokenizes = tokenizes
         self.app = Starlette(
@@ -112,6 +107,15 @@ class FakeOvms:
                 Route("/v2/models/{name:path}/ready", self._ready),
             ]
         )
+
+    def forget(self) -> None:
+        """What it was told and what it was asked."""
+        self.faults: list[Response] = []
+        self.hangs = False
+        self.left = threading.Event()
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.clients: set[tuple[str, int]] = set()
 
     def row(self, item: str | list[int]) -> Vectors:
         if isinstance(item, str):

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from ovembed.protocols import Vectors
 
 TEXTS = ["What is AI?", "Grüße\naus Köln", "a", "a"]
-AT_ONCE = UpstreamSettings(retries=0)
 
 
 @contextmanager
@@ -73,15 +72,35 @@ def gateway(request: pytest.FixtureRequest, engine: FakeEngine) -> Iterator[http
         yield client
 
 
-@pytest.fixture
-def backend() -> FakeOvms:
+@pytest.fixture(scope="module")
+def lasting() -> FakeOvms:
     return FakeOvms()
 
 
-@pytest.fixture
-def client(backend: FakeOvms) -> Iterator[httpx.Client]:
-    with running(backend.app) as url, gateway_to(ovms(url)) as client:
+@pytest.fixture(scope="module")
+def url(lasting: FakeOvms) -> Iterator[str]:
+    with running(lasting.app) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[httpx.Client]:
+    with gateway_to(ovms(url)) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def impatient(url: str) -> Iterator[httpx.Client]:
+    """Tries once only, and not for long."""
+    with gateway_to(ovms(url, upstream=UpstreamSettings(retries=0, timeout_s=0.2))) as client:
+        yield client
+
+
+@pytest.fixture
+def backend(lasting: FakeOvms) -> FakeOvms:
+    """What is behind `url`, as new."""
+    lasting.forget()
+    return lasting
 
 
 def embed(client: httpx.Client, inputs: object = "a", **fields: object) -> httpx.Response:
@@ -191,11 +210,12 @@ def test_statistics_are_of_the_last_answers() -> None:
     assert figures["p99_latency_first_token"] is None
 
 
-def test_only_answers_count_in_the_statistics(client: httpx.Client) -> None:
-    embed(client, 5)
-    assert client.get("/v1/statistics").json()["opea_service@embedding"]["p50_latency"] is None
-    embed(client)
-    assert client.get("/v1/statistics").json()["opea_service@embedding"]["p50_latency"] > 0
+def test_only_answers_count_in_the_statistics(url: str) -> None:
+    with gateway_to(ovms(url)) as client:
+        embed(client, 5)
+        assert client.get("/v1/statistics").json()["opea_service@embedding"]["p50_latency"] is None
+        embed(client)
+        assert client.get("/v1/statistics").json()["opea_service@embedding"]["p50_latency"] > 0
 
 
 def test_the_description_names_every_route(client: httpx.Client) -> None:
@@ -230,12 +250,12 @@ def test_the_description_names_every_route(client: httpx.Client) -> None:
         ((504, "gateway timeout"), 504, "504"),
     ],
 )
-def test_a_refusal_of_ovms_gets_the_status_it_should_have(answer: tuple[int, str], status: int, message: str) -> None:
-    backend = FakeOvms()
+def test_a_refusal_of_ovms_gets_the_status_it_should_have(
+    impatient: httpx.Client, backend: FakeOvms, answer: tuple[int, str], status: int, message: str
+) -> None:
     backend.faults = [fault(*answer)]
-    with running(backend.app) as url, gateway_to(ovms(url, upstream=AT_ONCE)) as client:
-        assert message in error_of(embed(client), status)["message"]
-        assert_vectors(rows_of(embed(client)), backend.engine, ["a"])
+    assert message in error_of(embed(impatient), status)["message"]
+    assert_vectors(rows_of(embed(impatient)), backend.engine, ["a"])
 
 
 @pytest.mark.parametrize(
@@ -286,8 +306,8 @@ def test_connections_to_the_backend_are_kept(client: httpx.Client, backend: Fake
     assert len(backend.clients) == 1
 
 
-def test_a_slash_at_the_end_of_the_endpoint_does_no_harm(backend: FakeOvms) -> None:
-    with running(backend.app) as url, gateway_to(ovms(url + "/")) as client:
+def test_a_slash_at_the_end_of_the_endpoint_does_no_harm(url: str) -> None:
+    with gateway_to(ovms(url + "/")) as client:
         assert embed(client).status_code == 200
 
 
@@ -301,25 +321,21 @@ def test_no_backend() -> None:
         assert 'outcome="refused"} 3.0' in client.get("/metrics").text
 
 
-def test_a_model_that_is_missing_is_not_ready(backend: FakeOvms) -> None:
-    with running(backend.app) as url:
-        with gateway_to(ovms(url)) as client:
-            assert client.get("/ready").status_code == 200
-        with gateway_to(replace(ovms(url), model="other")) as client:
-            assert "no model 'other'" in error_of(client.get("/ready"), 503)["message"]
+def test_a_model_that_is_missing_is_not_ready(url: str) -> None:
+    with gateway_to(replace(ovms(url), model="other")) as client:
+        assert "no model 'other'" in error_of(client.get("/ready"), 503)["message"]
 
 
-def test_a_backend_that_hangs_is_given_up_and_hears_of_it(backend: FakeOvms) -> None:
+def test_a_backend_that_hangs_is_given_up_and_hears_of_it(impatient: httpx.Client, backend: FakeOvms) -> None:
     backend.hangs = True
-    with running(backend.app) as url, gateway_to(ovms(url, upstream=UpstreamSettings(timeout_s=0.2))) as client:
-        assert error_of(embed(client), 504)["code"] == "backend_timeout"
-        assert backend.left.wait(PATIENCE_S)
-        assert len(backend.bodies) == 1
+    assert error_of(embed(impatient), 504)["code"] == "backend_timeout"
+    assert backend.left.wait(PATIENCE_S)
+    assert len(backend.bodies) == 1
 
 
-def test_a_request_that_takes_too_long_in_all_is_dropped(backend: FakeOvms) -> None:
+def test_a_request_that_takes_too_long_in_all_is_dropped(url: str, backend: FakeOvms) -> None:
     backend.hangs = True
-    with running(backend.app) as url, gateway_to(ovms(url), GatewaySettings(limits=Limits(request_s=0.2))) as client:
+    with gateway_to(ovms(url), GatewaySettings(limits=Limits(request_s=0.2))) as client:
         assert error_of(embed(client), 504)["code"] == "timeout"
         assert backend.left.wait(PATIENCE_S)
 
@@ -378,32 +394,31 @@ def test_ids_are_refused_where_nobody_can_tell() -> None:
 
 
 @contextmanager
-def guarded(backend: FakeOvms, tokens: FakeTokenEndpoint) -> Iterator[httpx.Client]:
+def guarded(url: str, tokens: FakeTokenEndpoint) -> Iterator[httpx.Client]:
     with (
         running(tokens.app) as token_url,
-        running(backend.app) as url,
         gateway_to(ovms(url, credentials=Credentials(f"{token_url}/token", "me", "my-secret"))) as client,
     ):
         yield client
 
 
-def test_a_token_is_asked_for_once_by_all(backend: FakeOvms) -> None:
+def test_a_token_is_asked_for_once_by_all(url: str, backend: FakeOvms) -> None:
     tokens = FakeTokenEndpoint()
-    with guarded(backend, tokens) as client, ThreadPoolExecutor(8) as callers:
+    with guarded(url, tokens) as client, ThreadPoolExecutor(8) as callers:
         assert {reply.status_code for reply in callers.map(lambda _: embed(client), range(24))} == {200}
     assert tokens.forms == [{"grant_type": "client_credentials", "client_id": "me", "client_secret": "my-secret"}]
     assert set(backend.keys) == {"Bearer token-1"}
 
 
-def test_a_token_that_expires_is_replaced(backend: FakeOvms) -> None:
-    with guarded(backend, FakeTokenEndpoint(life_s=0.0001)) as client:
+def test_a_token_that_expires_is_replaced(url: str, backend: FakeOvms) -> None:
+    with guarded(url, FakeTokenEndpoint(life_s=0.0001)) as client:
         for _ in range(3):
             embed(client)
     assert backend.keys == ["Bearer token-1", "Bearer token-2", "Bearer token-3"]
 
 
-def test_a_token_that_is_refused_is_replaced(backend: FakeOvms) -> None:
-    with guarded(backend, FakeTokenEndpoint()) as client:
+def test_a_token_that_is_refused_is_replaced(url: str, backend: FakeOvms) -> None:
+    with guarded(url, FakeTokenEndpoint()) as client:
         embed(client)
         backend.faults = [fault(401, "expired")]
         assert embed(client).status_code == 200
@@ -411,10 +426,10 @@ def test_a_token_that_is_refused_is_replaced(backend: FakeOvms) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 500])
-def test_without_a_token_nothing_is_sent(backend: FakeOvms, status: int) -> None:
+def test_without_a_token_nothing_is_sent(url: str, backend: FakeOvms, status: int) -> None:
     tokens = FakeTokenEndpoint()
     tokens.status = status
-    with guarded(backend, tokens) as client:
+    with guarded(url, tokens) as client:
         message = error_of(embed(client), 502)["message"]
         assert f"answered {status}" in message
         assert "secret" not in message
@@ -430,11 +445,10 @@ def test_oauth_needs_all_three() -> None:
         credentials("http://a", "me", None)
 
 
-def test_a_key_goes_to_the_backend_and_hf_s_only_to_tei(backend: FakeOvms) -> None:
-    with running(backend.app) as url:
-        for settings in (ovms(url, hf_token="hf"), ovms(url, key="mine", hf_token="hf")):
-            with gateway_to(settings) as client:
-                embed(client)
+def test_a_key_goes_to_the_backend_and_hf_s_only_to_tei(url: str, backend: FakeOvms) -> None:
+    for settings in (ovms(url, hf_token="hf"), ovms(url, key="mine", hf_token="hf")):
+        with gateway_to(settings) as client:
+            embed(client)
     assert backend.keys == [None, "Bearer mine"]
     one_at_a_time = FakeTei(most=1)
     with running(one_at_a_time.app) as url, gateway_to(tei(url, hf_token="hf")) as client:
