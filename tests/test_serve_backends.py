@@ -29,8 +29,10 @@ PATIENCE_S = 60
 def state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A state directory of the test's own; whatever still runs in the end is stopped."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    yield tmp_path / "state" / "ovembed" / "servers"
-    assert ovembed("stop", "--all").returncode == 0
+    servers = tmp_path / "state" / "ovembed" / "servers"
+    yield servers
+    if list(servers.glob("*/server.json")):
+        assert ovembed("stop", "--all").returncode == 0
 
 
 @pytest.fixture

@@ -31,11 +31,10 @@ class Container:
 
     def running(self) -> bool:
         """False too while it is started again after it has ended. Raises ServerError when the engine is gone."""
-        try:
-            status = Engine(self.engine).call("container", "inspect", "--format", "{{.State.Status}}", self.id)
-        except NoSuchContainer:
-            return False
-        return status == "running"
+        return self._inspect("{{.State.Status}}") == "running"
+
+    def has_ended(self) -> bool:
+        return self._inspect("{{.State.Status}} {{.RestartCount}}") not in ("running 0", "created 0")
 
     def stop(self, grace_s: float) -> None:
         """Tell it to end, end it after `grace_s`, and remove it."""
@@ -51,3 +50,10 @@ class Container:
 
     def follow(self, output: IO[bytes]) -> None:
         Engine(self.engine).follow(self.id, output)
+
+    def _inspect(self, template: str) -> str | None:
+        """None for a container that is no more."""
+        try:
+            return Engine(self.engine).call("container", "inspect", "--format", template, self.id)
+        except NoSuchContainer:
+            return None

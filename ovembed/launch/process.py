@@ -54,6 +54,9 @@ class Process:
             os.waitpid(self.pid, os.WNOHANG)
         return _start_of(self.pid) == self.started and _boot() == self.boot
 
+    def has_ended(self) -> bool:
+        return not self.running()
+
     def stop(self, grace_s: float) -> None:
         """Tell it to end; after `grace_s`, end it, and whatever it has started."""
         if not self.running():

@@ -59,7 +59,7 @@ def _wait_ready(server: Server, folder: Path, wait_s: float | None, on_wait: Cal
     pause = _FIRST_PAUSE_S
     while True:
         server, problem = _ask(server, folder)
-        if not server.home.running():
+        if server.home.has_ended():
             raise ServerError(f"The server '{server.name}' has ended before it was ready.")
         if not problem:
             return server

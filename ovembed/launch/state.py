@@ -37,6 +37,9 @@ class Home(Protocol):
 
     def running(self) -> bool: ...
 
+    def has_ended(self) -> bool:
+        """Once at least: what is started again by itself has."""
+
     def stop(self, grace_s: float) -> None:
         """Nothing of it is left, whether or not it ran."""
 
