@@ -34,7 +34,7 @@ class Container:
         return self._inspect("{{.State.Status}}") == "running"
 
     def has_ended(self) -> bool:
-        return self._inspect("{{.State.Status}} {{.RestartCount}}") not in ("running 0", "created 0")
+        return self._inspect("{{.State.Status}} {{.RestartCount}}") != "running 0"
 
     def stop(self, grace_s: float) -> None:
         """Tell it to end, end it after `grace_s`, and remove it."""
