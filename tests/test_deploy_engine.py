@@ -198,7 +198,7 @@ class TestImages:
         tag = f"{images.server}-baked"
         images.build(docker_engine, tmp_path, "server", tag)
         [container] = docker_engine(
-            "run", "--detach", "--read-only", "--tmpfs", "/tmp", "--publish", "127.0.0.1:0:8000", tag
+            "run", "--detach", "--read-only", "--publish", "127.0.0.1:0:8000", tag
         ).stdout.split()
         try:
             port = docker_engine("port", container, "8000").stdout.split()[0].rpartition(":")[2]
@@ -207,8 +207,25 @@ class TestImages:
             docker_engine("stop", "--time", "30", container)
             assert docker_engine("inspect", "--format", "{{.State.ExitCode}}", container).stdout.strip() == "0"
         finally:
-            docker_engine("rm", "--force", container)
+            docker_engine("rm", "--force", "--volumes", container)
             docker_engine("image", "rm", tag)
+
+    def test_sigterm_ends_them_while_they_start(
+        self, docker_engine: DockerEngine, images: Images, tmp_path: Path
+    ) -> None:
+        """A configuration that is a pipe holds the server where it reads it."""
+        tmp_path.chmod(0o755)
+        pipe = tmp_path / "config_embeddings.json"
+        os.mkfifo(pipe)
+        [container] = docker_engine(
+            "run", "--detach", "--volume", f"{tmp_path}:/models:ro", images.server
+        ).stdout.split()
+        try:
+            with pipe.open("w"):
+                docker_engine("stop", "--time", "30", container)
+            assert docker_engine("inspect", "--format", "{{.State.ExitCode}}", container).stdout.strip() == "143"
+        finally:
+            docker_engine("rm", "--force", "--volumes", container)
 
 
 class TestComposeProject:

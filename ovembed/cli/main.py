@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,9 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     `arguments` None takes those of this process.
     """
+    _heed_sigterm()
     try:
         app(arguments)
     except OvembedError as error:
         notes = getattr(error, "__notes__", ())
         sys.stderr.write(f"ovembed: {' '.join([str(error), *notes])}\n")
         sys.exit(exit_code(error))
+
+
+def _heed_sigterm() -> None:
+    """In a container we are process 1, and to that one a signal without a handler does nothing."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
