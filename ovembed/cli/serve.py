@@ -159,9 +159,7 @@ def serve(
         served = Served(entries, selection.config_path, host, port, bool(model), api_key_file, origins)
         backends.serve_elsewhere(context, choices, served, talk, url_file=url_file)
         return
-    engine_settings = EngineSettings(
-        streams, threads, inference_precision, default_cache_dir(), map_weights=workers > 1
-    )
+    engine_settings = EngineSettings(streams, threads, inference_precision, default_cache_dir(), map_weights=False)
     settings = ServeSettings(
         host=host,
         port=port,

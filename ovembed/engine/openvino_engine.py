@@ -54,8 +54,8 @@ class EngineSettings:
     streams: batches that run at the same time; threads: cores they share. None lets `resolve` choose.
     inference_precision: arithmetic of the parts that are not quantized.
     cache_dir: where compiled models are kept for the next start; None keeps none.
-    map_weights: share the weights in memory with other processes that map the file. One that is cut off meanwhile
-    ends them all, so what must survive that reads a copy of its own.
+    map_weights: use the weights where their file lies, unless they are cached. When that file is cut off meanwhile, the
+    process ends, so what must survive that reads a copy of its own.
     """
 
     streams: int | None = None

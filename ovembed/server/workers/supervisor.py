@@ -67,6 +67,12 @@ class _Share:
 
 
 class _Supervisor:
+    """The first worker loads models before the others, which find them compiled in the cache and share them from there.
+
+    Cached models are mapped, so weights that OpenVINO uses as they are (fp32, not int8) are in memory once. And no two
+    workers compile the same model, and write the same file of the cache, at the same time.
+    """
+
     def __init__(self, selection: Selection, settings: ServeSettings, listeners: Sequence[socket.socket]) -> None:
         self._selection = selection
         self._settings = settings
@@ -79,6 +85,7 @@ class _Supervisor:
         ]
         self._crew: dict[int, _Worker] = {}
         self._counted: list[Metric] = []
+        self._first_loaded = asyncio.Event()
         self._all_loaded = asyncio.Barrier(len(listeners))
         self._all_listen = asyncio.Barrier(len(listeners) + 1)
         self._reload = logged(self._reload_all)
@@ -96,6 +103,7 @@ class _Supervisor:
             await asyncio.wait([*keepers, companion, told], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping.set()
+            self._first_loaded.set()
             companion.cancel()
             for worker in self._crew.values():
                 worker.stop()
@@ -120,6 +128,8 @@ class _Supervisor:
     async def _keep(self, share: _Share) -> None:
         """One worker after another. Raises what keeps the first one from serving."""
         pause_s = _FIRST_PAUSE_S
+        if share is not self._shares[0]:
+            await self._first_loaded.wait()
         while not self._stopping.is_set():
             worker = await _Worker.start(share, self._answer)
             self._crew[share.number] = worker
@@ -143,6 +153,7 @@ class _Supervisor:
             case GetJob():
                 return worker.share.job
             case Loaded():
+                self._first_loaded.set()
                 if not self._started:
                     await self._all_loaded.wait()
             case Listening():
@@ -176,7 +187,9 @@ class _Supervisor:
         return answer
 
     async def _reload_all(self) -> Outcome:
-        outcomes = await self._ask_all(GetOutcome())
+        first, *others = self._shares
+        outcomes = [await self._ask(first, GetOutcome())]
+        outcomes += await asyncio.gather(*(self._ask(share, GetOutcome()) for share in others))
         return merging.merge_outcomes([outcome for outcome in outcomes if not isinstance(outcome, Gone)])
 
 
