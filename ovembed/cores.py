@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -49,6 +50,12 @@ def split(count: int) -> list[tuple[int, ...]]:
         return [(cpus[number % len(cpus)],) for number in range(count)]
     bounds = [number * len(cpus) // count for number in range(count + 1)]
     return [tuple(cpus[begin:end]) for begin, end in itertools.pairwise(bounds)]
+
+
+def describe_machine(root: Path = _ROOT) -> str:
+    """The kind of machine: its processor, and how much of it this process may use."""
+    named = (line.partition(":")[2].strip() for line in _lines(root / "proc/cpuinfo") if line.startswith("model name"))
+    return f"{next(named, platform.machine())}, {find(root).usable} cores"
 
 
 def _quotas(root: Path) -> Iterator[float]:

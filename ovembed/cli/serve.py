@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer  # noqa: TC002  typer reads the annotations
 
@@ -39,6 +39,10 @@ from ovembed.cli.options import (
     option,
 )
 from ovembed.cli.output import Talk
+
+if TYPE_CHECKING:
+    from ovembed.engine import EngineSettings
+    from ovembed.repository import ModelEntry
 
 
 def serve(
@@ -80,6 +84,14 @@ def serve(
             rich_help_panel=WORK_GROUP,
         ),
     ] = None,
+    tune: Annotated[
+        bool,
+        option(
+            "--tune",
+            help="First try which streams and batches are fastest here, and keep them beside the model.",
+            rich_help_panel=WORK_GROUP,
+        ),
+    ] = False,
     max_queued_tokens: Annotated[
         int,
         option(
@@ -146,6 +158,7 @@ def serve(
     from ovembed.server.run import serve as run_server
     from ovembed.server.selection import Selection
     from ovembed.server.settings import ServeSettings
+    from ovembed.serving.work import work_for
 
     if tls_key is not None and tls_cert is None:
         raise InputError("--tls-key needs the certificate it belongs to: --tls-cert FILE")
@@ -175,22 +188,24 @@ def serve(
         log_format=log_format,
         access_log=access_log,
     )
+    if tune:
+        for entry in entries:
+            _tune(talk, entry, engine_settings)
     logs.configure(log_format, access_log=access_log)
     if url_file is not None:
         urls.forget(url_file)
 
     def announce(url: str) -> None:
-        used = [engine.resolve() for engine in engine_settings.split(workers)]
-        used_streams, used_threads = map(sum, zip(*used, strict=True))
+        share = engine_settings.split(workers)[0]
+        processes = f", in each of {workers} workers" if workers > 1 else ""
         for entry in entries:
             spec = entry.spec
             talk.say(
                 f"{entry.name}: {spec.precision}, {spec.pooling} pooling, up to {spec.max_tokens} tokens, "
-                f"{spec.dimensions} dimensions, fingerprint {spec.fingerprint}"
+                f"{spec.dimensions} dimensions, fingerprint {spec.fingerprint}; "
+                f"{work_for(entry, share, max_batch_tokens)}{processes}"
             )
-        processes = f"{workers} workers, " if workers > 1 else ""
-        work = f"{processes}{used_streams} streams on {used_threads} threads; allowed: {cores.find()}"
-        talk.say(f"Serving on {url} ({work}). Stop with Ctrl-C.", "bold")
+        talk.say(f"Serving on {url} (allowed: {cores.find()}). Stop with Ctrl-C.", "bold")
         if url_file is not None:
             urls.write(url_file, url)
 
@@ -202,3 +217,20 @@ def serve(
 
         run_server(selection, settings, on_ready=ready)
     talk.say("Stopped.")
+
+
+def _tune(talk: Talk, entry: ModelEntry, settings: EngineSettings) -> None:
+    from ovembed.bench.tune import Trial, tune
+
+    tried: list[Trial] = []
+    with talk.console.status(f"Tuning {entry.name} …"):
+        best = tune(entry, settings, on_trial=tried.append)
+    rows = [
+        [
+            ("> " if trial.tuning == best else "  ") + str(trial.tuning.streams),
+            str(trial.tuning.batch_tokens),
+            f"{trial.tokens_per_s:,.0f}",
+        ]
+        for trial in tried
+    ]
+    talk.table(["  Streams", "Tokens of a batch", "Tokens/s"], rows)

@@ -9,6 +9,9 @@ from ovembed.repository.model import Decision, Efficiency, Fidelity, ModelEntry,
 from ovembed.repository.model import read as read_model
 from ovembed.repository.model import write as write_model
 from ovembed.repository.repository import DEFAULT_CONFIG_NAME, ModelRepository, StagedModel
+from ovembed.repository.tuning import Tuning
+from ovembed.repository.tuning import read as read_tuning
+from ovembed.repository.tuning import write as write_tuning
 from ovembed.repository.versions import NEWEST, SUPPORTED, Layout, OvmsVersion, ovms_version, serving_all
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "ServingOptions",
     "StagedModel",
     "Tried",
+    "Tuning",
     "check_options",
     "find_layout",
     "is_model",
@@ -34,8 +38,10 @@ __all__ = [
     "read_golden",
     "read_model",
     "read_serving",
+    "read_tuning",
     "serving_all",
     "write_golden",
     "write_model",
     "write_serving_files",
+    "write_tuning",
 ]

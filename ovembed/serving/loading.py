@@ -10,6 +10,7 @@ from ovembed.engine import OpenVINOEngine
 from ovembed.repository import read_golden
 from ovembed.serving.batcher import BATCH_TOKENS_OF_A_THREAD
 from ovembed.serving.condition import GoldenText
+from ovembed.serving.work import work_for
 
 if TYPE_CHECKING:
     from ovembed.engine import EngineSettings
@@ -34,12 +35,12 @@ class LoadedModel:
 def load_model(entry: ModelEntry, settings: EngineSettings) -> LoadedModel:
     """Raises RepositoryError or EngineError when it cannot be read, loaded or run."""
     golden = read_golden(entry.folder)
-    engine = OpenVINOEngine.load(entry, settings)
+    work = work_for(entry, settings)
+    engine = OpenVINOEngine.load(entry, work.engine)
     warm_up(engine)
     [tokens] = admission.admit_texts(engine, golden.texts[:1], truncate=True).tokens
     created = int(entry.folder.stat().st_mtime)
-    batch_tokens = BATCH_TOKENS_OF_A_THREAD * max(1, engine.threads // engine.streams)
-    return LoadedModel(entry.name, engine, GoldenText(tokens, golden.exported[0]), created, batch_tokens)
+    return LoadedModel(entry.name, engine, GoldenText(tokens, golden.exported[0]), created, work.batch_tokens)
 
 
 def warm_up(engine: Engine) -> None:
