@@ -76,6 +76,8 @@ class EngineSettings:
 
     def split(self, count: int) -> list[Self]:
         """The same for so many processes, each with its share of the threads, and of streams that are given."""
+        if count == 1:
+            return [self]
         threads = self.threads or cores.find().usable
         return [
             replace(
