@@ -59,14 +59,16 @@ class InProcess(httpx.BaseTransport):
 
 
 class WatchedBatcher(Batcher):
-    """Lets a test wait until requests are queued."""
+    """Lets a test wait until requests are queued; `futures` are theirs, in order."""
 
     def __init__(self, engine: FakeEngine, **settings: int) -> None:
         super().__init__(engine, **settings)
+        self.futures: list[Future[Vectors]] = []
         self._queued = threading.Semaphore(0)
 
     def submit(self, token_lists: Sequence[Tokens]) -> Future[Vectors]:
         future = super().submit(token_lists)
+        self.futures.append(future)
         self._queued.release()
         return future
 

@@ -164,6 +164,13 @@ def test_the_served_models_are_those_to_choose_from(document: dict[str, Any]) ->
     assert request["properties"]["dimensions"]["maximum"] == 8
 
 
+def test_a_server_without_models_describes_itself_too() -> None:
+    with served({}) as url:
+        assert get(url, "/docs").status_code == 200
+        request = document_of(url)["components"]["schemas"]["EmbeddingsRequest"]
+    assert request["examples"] == [{"input": "a text"}]
+
+
 def test_the_page_tells_everything_and_needs_nothing_else(url: str, document: dict[str, Any]) -> None:
     response = get(url, "/docs")
     assert response.headers["content-type"].startswith("text/html")

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Closed when the head of a request does not arrive, or nothing of a reply is read, within `patience_s`.
+    """Closed when the head of a request does not arrive, nothing of a reply is read, or a body does not end that was
+    refused before its end, within `patience_s`.
 
     For the time after the head see requests.Limits; between requests uvicorn's keep-alive limit counts.
     """
 
     patience_s = 20.0
     _head_timer: asyncio.TimerHandle | None = None
+    _rest_timer: asyncio.TimerHandle | None = None
     _reader_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -25,8 +27,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        _cancel(self._head_timer)
-        _cancel(self._reader_timer)
+        for timer in (self._head_timer, self._rest_timer, self._reader_timer):
+            _cancel(timer)
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -38,6 +40,17 @@ class BoundedConnection(HttpToolsProtocol):
         _cancel(self._head_timer)
         self._head_timer = None
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._rest_timer = self.loop.call_later(self.patience_s, self.transport.close)
+
+    def on_message_complete(self) -> None:
+        if self.cycle.response_complete:  # uvicorn counts the time to the next request from the reply, if at all
+            _cancel(self._rest_timer)
+            self._await_head()
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         super().pause_writing()

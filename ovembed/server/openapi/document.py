@@ -164,5 +164,6 @@ def _curl(
 
 
 def _example(schema: Schema) -> str:
-    choices = schema.get("enum") or schema["examples"]
+    """NAME where no model is served."""
+    choices = schema.get("enum") or schema.get("examples") or ["NAME"]
     return str(choices[0])
