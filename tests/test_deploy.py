@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = Path(sys.executable).parent
+COMPOSE_V2 = SCRIPTS / "docker-compose"
 SERVERS = ("ovms", "ovembed")
 KUBERNETES_VERSIONS = ("1.25", "1.29", "1.33", "1.37")
 MODEL = "all-MiniLM-L6-v2"
@@ -196,7 +197,7 @@ class TestDockerfile:
 
 class TestCompose:
     @pytest.mark.parametrize("server", SERVERS)
-    @pytest.mark.parametrize("program", [SCRIPTS / "docker-compose", Path("/usr/bin/docker-compose")], ids=["v2", "v1"])
+    @pytest.mark.parametrize("program", [COMPOSE_V2, Path("/usr/bin/docker-compose")], ids=["v2", "v1"])
     def test_compose_understands_it(self, program: Path, server: Any, one: ModelRepository, tmp_path: Path) -> None:
         if not program.exists():
             pytest.skip(f"there is no {program}")
@@ -213,6 +214,15 @@ class TestCompose:
             assert service["read_only"]
             assert service["cap_drop"] == ["ALL"]
 
+    def test_a_folder_may_have_any_name(self, tmp_path: Path) -> None:
+        own = ModelRepository(tmp_path / "my 'models': $1 #2")
+        add_model(own, "a")
+        folder = tmp_path / "compose"
+        write(compose(survey(own), ComposeSettings(), folder), folder, force=False)
+        done = subprocess.run([COMPOSE_V2, "config"], cwd=folder, capture_output=True, check=True)
+        [mount] = yaml.safe_load(done.stdout)["services"]["ovms-embedding-serving"]["volumes"]
+        assert mount["source"].replace("$$", "$") == str(own.folder)
+
     def test_the_variables_of_the_original_decide(self, one: ModelRepository, tmp_path: Path) -> None:
         folder = tmp_path / "compose"
         write(compose(survey(one), ComposeSettings(), folder), folder, force=False)
@@ -222,9 +232,7 @@ class TestCompose:
             "MODEL_ID": "thenlper/gte-small",
             "MODELS_REPOSITORY": "/srv/models",
         }
-        done = subprocess.run(
-            [SCRIPTS / "docker-compose", "config"], cwd=folder, env=variables, capture_output=True, check=True
-        )
+        done = subprocess.run([COMPOSE_V2, "config"], cwd=folder, env=variables, capture_output=True, check=True)
         services = yaml.safe_load(done.stdout)["services"]
         serving, gateway = services["ovms-embedding-serving"], services["ovms-embedding-server"]
         assert serving["volumes"][0]["source"] == "/srv/models"

@@ -17,20 +17,33 @@ import httpx
 import numpy as np
 import openai
 import pytest
+import yaml
 
 from ovembed import launch, open_embedder, vectors
-from ovembed.deploy import ComposeSettings, ImageSettings, compose, dockerfile, movable_config, survey, write
+from ovembed.deploy import (
+    ComposeSettings,
+    ImageSettings,
+    KubernetesSettings,
+    compose,
+    dockerfile,
+    kubernetes,
+    movable_config,
+    survey,
+    write,
+)
 from tests.engine import BASE_IMAGE, DockerEngine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ovembed import ModelRepository
+    from ovembed.deploy import Server
     from ovembed.protocols import Vectors
 
 ROOT = Path(__file__).parents[1]
 MODEL = "minilm-fp32"
 PATIENCE_S = 120
+HTTP_ERROR_OF_CURL = 22
 COMPOSE = {"v2": Path(sys.executable).parent / "docker-compose", "v1": Path("/usr/bin/docker-compose")}
 
 
@@ -251,6 +264,44 @@ class TestComposeProject:
         url = up.url("ovms-embedding-serving", 8000)
         reply = httpx.post(f"{url}/v3/embeddings", json={"model": MODEL, "input": "a text"}, timeout=30).json()
         assert_alike([item["embedding"] for item in reply["data"]], local(repository, "a text"))
+
+    def test_the_check_of_ovms_own_image_tells_a_model_that_is_there(
+        self, up: Project, repository: ModelRepository, tmp_path: Path
+    ) -> None:
+        """Run from outside, as the test's image has no curl."""
+        files = compose(survey(repository, MODEL), ComposeSettings("ovms"), tmp_path)
+        services = yaml.safe_load(str(files["compose.yaml"]))["services"]
+        _, *command = services["ovms-embedding-serving"]["healthcheck"]["test"]
+        url = up.url("ovms-embedding-serving", 8000)
+
+        def exit_code(model: str) -> int:
+            words = [
+                word.replace("${MODEL_ID:-minilm-fp32}", model).replace("http://localhost:8000", url)
+                for word in command
+            ]
+            return subprocess.run(words, capture_output=True).returncode
+
+        assert exit_code(MODEL) == 0
+        assert exit_code("org/missing") == HTTP_ERROR_OF_CURL
+
+    @pytest.mark.parametrize("server", ["ovms", "ovembed"])
+    def test_kubernetes_asks_what_they_answer(self, server: Server, up: Project, repository: ModelRepository) -> None:
+        """Probes, and the metric that scales."""
+        files = kubernetes(survey(repository, MODEL), KubernetesSettings(server=server, monitoring=True), Path("k8s"))
+        urls = {
+            "server.yaml": up.url("ovms-embedding-serving", 8000),
+            "gateway.yaml": up.url("ovms-embedding-server", 6000),
+        }
+        for name, url in urls.items():
+            deployment = next(yaml.safe_load_all(str(files[name])))
+            [container] = deployment["spec"]["template"]["spec"]["containers"]
+            for probe in (container[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")):
+                if "exec" in probe:
+                    words = [word.replace("http://localhost:8000", url) for word in probe["exec"]["command"]]
+                    assert subprocess.run(words, capture_output=True).returncode == 0
+                else:
+                    assert httpx.get(url + probe["httpGet"]["path"], timeout=30).status_code == 200
+        assert f'ovembed_queue_tokens{{model="{MODEL}"}} 0' in httpx.get(urls["server.yaml"] + "/metrics").text
 
     def test_who_they_are_and_what_they_may(self, up: Project) -> None:
         for service in ("ovms-embedding-serving", "ovms-embedding-server"):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ovembed import __version__
 from ovembed.cli.options import ConfigOpt, JsonOpt, QuietOpt, RepositoryOpt, option
 from ovembed.cli.output import Talk, print_json, stdout_console
 
@@ -15,6 +17,7 @@ app = typer.Typer(
     help="Write deployment files for the models of a repository.", no_args_is_help=True, rich_markup_mode=None
 )
 _DEFAULT_REPOSITORY = Path("models")
+_IMAGES = ("server", "gateway")
 
 FolderArg = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write into; made where it is missing.")]
 ModelOpt = Annotated[
@@ -60,8 +63,7 @@ def dockerfile(
     _write(files, folder, force=force, as_json=as_json)
     _say_next(
         quiet,
-        f"docker build --target server --tag ovembed-server {folder}",
-        f"docker build --target gateway --tag ovembed-gateway {folder}",
+        *(f"docker build --target {image} --tag ovembed-{image}:{__version__} {_word(folder)}" for image in _IMAGES),
     )
 
 
@@ -84,7 +86,7 @@ def compose(
     settings = deploy.ComposeSettings(server, _image(base_image, wheel))
     files = deploy.compose(_survey(repository, config, model), settings, folder)
     _write(files, folder, force=force, as_json=as_json)
-    _say_next(quiet, f"docker compose --file {folder / 'compose.yaml'} up --detach --wait")
+    _say_next(quiet, f"docker compose --file {_word(folder / 'compose.yaml')} up --detach --wait")
 
 
 @app.command("k8s")
@@ -127,10 +129,10 @@ def k8s(
     files = deploy.kubernetes(_survey(repository, config, model), settings, folder)
     _write(files, folder, force=force, as_json=as_json)
     fill = [f"follow the head of {folder / 'models.yaml'} to fill the volume"] if models == "pvc" else []
-    _say_next(quiet, *fill, f"kubectl apply -k {folder}")
+    _say_next(quiet, *fill, f"kubectl apply -k {_word(folder)}")
 
 
-def _survey(repository: Path, config: Path | None, model: str | None = None) -> Subject:
+def _survey(repository: Path, config: Path | None, model: str | None) -> Subject:
     from ovembed import deploy
     from ovembed.repository import ModelRepository
 
@@ -153,6 +155,10 @@ def _write(files: Files, folder: Path, *, force: bool, as_json: bool) -> None:
         return
     for path in written:
         stdout_console().print(path, soft_wrap=True, markup=False)
+
+
+def _word(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _say_next(quiet: bool, *lines: str) -> None:

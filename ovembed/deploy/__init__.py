@@ -1,6 +1,7 @@
 """Files that deploy the models of a repository: a Dockerfile, a compose project, Kubernetes manifests.
 
-Templates are text with comments, for people edit what comes out; every value is put in as a quoted scalar.
+Templates are text with comments, for people edit what comes out. Paths and whatever else may hold any character are
+put in as quoted scalars.
 """
 
 from ovembed.deploy.files import Files, write

@@ -61,7 +61,7 @@ def compose(subject: Subject, settings: ComposeSettings, folder: Path) -> Files:
     values = {
         "config": subject.config,
         "default": subject.default,
-        "models": _as_seen_from(folder, subject.folder),
+        "models": _as_seen_from(folder, subject.folder).replace("$", "$$"),
         "ovms": subject.ovms,
         "reader": subject.reader,
         "server": settings.server,
