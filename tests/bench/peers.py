@@ -32,6 +32,13 @@ def ours(entry: ModelEntry, folder: Path, *options: str) -> Iterator[tuple[str, 
 
 
 @contextlib.contextmanager
+def gateway(folder: Path, *options: str) -> Iterator[str]:
+    command = [sys.executable, "-m", "ovembed", "gateway", "--host", "127.0.0.1", "--port", "0", "--quiet", *options]
+    with _started([*command, "--url-file"], folder) as (url, _):
+        yield url
+
+
+@contextlib.contextmanager
 def one_by_one(entry: ModelEntry, folder: Path) -> Iterator[str]:
     with _started([sys.executable, "-m", "tests.bench.one_by_one", str(entry.folder)], folder) as (url, _):
         yield url
