@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +16,12 @@ import pytest
 from ovembed import ExportRequest, ModelRepository, export_model
 from ovembed.hub import DEFAULT_MODEL
 from tests import models
+from tests.cli import ovembed
 from tests.engine import DockerEngine, find_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ovembed.protocols import Vectors
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +76,26 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(command, check=True, capture_output=True)
     [built] = place.glob("*.whl")
     return built
+
+
+@pytest.fixture
+def tiny_alone(repository: ModelRepository, tmp_path: Path) -> ModelRepository:
+    """A repository of `org/tiny` alone, which may be changed, and which everybody may read."""
+    own = ModelRepository(tmp_path / "models")
+    shutil.copytree(repository.get("tiny").folder, own.folder / "org" / "tiny")
+    content = {"model_config_list": [], "mediapipe_config_list": [{"name": "org/tiny", "base_path": "org/tiny"}]}
+    own.config_path.write_text(json.dumps(content))
+    return own
+
+
+@pytest.fixture
+def own_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """The folder of the servers that the test starts; whatever still runs in the end is stopped."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    servers = tmp_path / "state" / "ovembed" / "servers"
+    yield servers
+    if list(servers.glob("*/server.json")):
+        assert ovembed("stop", "--all").returncode == 0
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,33 +15,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ovembed.remote import RemoteEmbedder
-from ovembed.repository import ModelRepository
 from tests.cli import failure, ovembed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ovembed.repository import ModelRepository
+
+pytestmark = pytest.mark.usefixtures("own_servers")
+
 PATIENCE_S = 60
-
-
-@pytest.fixture(autouse=True)
-def state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A state directory of the test's own; whatever still runs in the end is stopped."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    servers = tmp_path / "state" / "ovembed" / "servers"
-    yield servers
-    if list(servers.glob("*/server.json")):
-        assert ovembed("stop", "--all").returncode == 0
-
-
-@pytest.fixture
-def tiny(repository: ModelRepository, tmp_path: Path) -> ModelRepository:
-    """A repository of `tiny` alone, which may be changed."""
-    own = ModelRepository(tmp_path / "models")
-    shutil.copytree(repository.get("tiny").folder, own.folder / "tiny")
-    content = {"model_config_list": [], "mediapipe_config_list": [{"name": "tiny", "base_path": "tiny"}]}
-    own.config_path.write_text(json.dumps(content))
-    return own
 
 
 @pytest.fixture
@@ -82,15 +64,15 @@ def embeds(url: object) -> bool:
         return remote.embed(["a cat"]).vectors.shape == (1, 32)
 
 
-def test_our_server_goes_on_in_the_background_until_it_is_stopped(tiny: ModelRepository, tmp_path: Path) -> None:
+def test_our_server_goes_on_in_the_background_until_it_is_stopped(tiny_alone: ModelRepository, tmp_path: Path) -> None:
     url_file = tmp_path / "url"
-    said = serve(tiny, "--detach", "--port", "0", "--name", "mine", "--url-file", str(url_file), "--access-log")
+    said = serve(tiny_alone, "--detach", "--port", "0", "--name", "mine", "--url-file", str(url_file), "--access-log")
     url = url_file.read_text().strip()
-    assert f"'mine' serves tiny on {url}." in said
+    assert f"'mine' serves org/tiny on {url}." in said
     assert embeds(url)
     [server] = statuses().values()
     assert (server["name"], server["backend"], server["url"]) == ("mine", "local", url)
-    assert (server["models"], server["state"], server["healthy"]) == (["tiny"], "running", True)
+    assert (server["models"], server["state"], server["healthy"]) == (["org/tiny"], "running", True)
     assert "mine" in ovembed("status").stdout.decode()
     assert b"path=/v1/embeddings" in ovembed("logs", "mine").stdout
     assert len(ovembed("logs", "-n", "1").stdout.splitlines()) == 1
@@ -100,41 +82,43 @@ def test_our_server_goes_on_in_the_background_until_it_is_stopped(tiny: ModelRep
         socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
 
 
-def test_a_server_that_was_killed_is_told_and_its_name_is_free_again(tiny: ModelRepository, state: Path) -> None:
-    serve(tiny, "--detach", "--port", "0", "--name", "mine")
-    assert failure(ovembed("serve", "-r", str(tiny.folder), "--detach", "--port", "0", "--name", "mine")).endswith(
-        "or choose another --container-name."
-    )
-    os.kill(json.loads((state / "mine" / "server.json").read_text())["home"]["pid"], signal.SIGKILL)
+def test_a_server_that_was_killed_is_told_and_its_name_is_free_again(
+    tiny_alone: ModelRepository, own_servers: Path
+) -> None:
+    serve(tiny_alone, "--detach", "--port", "0", "--name", "mine")
+    assert failure(
+        ovembed("serve", "-r", str(tiny_alone.folder), "--detach", "--port", "0", "--name", "mine")
+    ).endswith("or choose another --container-name.")
+    os.kill(json.loads((own_servers / "mine" / "server.json").read_text())["home"]["pid"], signal.SIGKILL)
     ended = subprocess.run([sys.executable, "-m", "ovembed", "logs", "-f"], capture_output=True, timeout=PATIENCE_S)
     assert b"Serving on" in ended.stdout
     assert statuses()["mine"]["state"] == "ended"
-    serve(tiny, "--detach", "--port", "0", "--name", "mine")
+    serve(tiny_alone, "--detach", "--port", "0", "--name", "mine")
     assert statuses()["mine"]["healthy"]
     assert b"'mine' is stopped." in ovembed("stop", "mine").stderr
 
 
-def test_one_that_ends_at_once_is_told_with_its_last_words(tiny: ModelRepository) -> None:
-    (tiny.folder / "tiny" / "tokenizer.json").write_text("{")
-    first, *words = serve(tiny, "--detach", "--port", "0", code=1).splitlines()
+def test_one_that_ends_at_once_is_told_with_its_last_words(tiny_alone: ModelRepository) -> None:
+    (tiny_alone.folder / "org" / "tiny" / "tokenizer.json").write_text("{")
+    first, *words = serve(tiny_alone, "--detach", "--port", "0", code=1).splitlines()
     assert first == "ovembed: The server 'local-0' has ended before it was ready. Its last words:"
     assert words[-1].startswith("  | ovembed: ")
     assert "tokenizer.json cannot be read" in words[-1]
     assert statuses() == {}
 
 
-def test_one_that_is_not_ready_in_time_is_stopped_with_code_3(tiny: ModelRepository) -> None:
-    said = serve(tiny, "--detach", "--port", "0", "--wait", "0", code=3)
+def test_one_that_is_not_ready_in_time_is_stopped_with_code_3(tiny_alone: ModelRepository) -> None:
+    said = serve(tiny_alone, "--detach", "--port", "0", "--wait", "0", code=3)
     assert "was not ready after 0 s (it is loading). Give it more with --wait." in said
     assert statuses() == {}
 
 
-def test_an_ovms_of_this_machine_serves_the_repository(tiny: ModelRepository, binary: Path) -> None:
-    serve(tiny, "--backend", "ovms", "--detach", "--port", "0", "--name", "theirs")
+def test_an_ovms_of_this_machine_serves_the_repository(tiny_alone: ModelRepository, binary: Path) -> None:
+    serve(tiny_alone, "--backend", "ovms", "--detach", "--port", "0", "--name", "theirs")
     server = statuses()["theirs"]
     assert (server["backend"], server["healthy"]) == ("ovms", True)
     assert embeds(server["url"])
-    assert b"tiny: fp32" in ovembed("logs").stdout
+    assert b"org/tiny: fp32" in ovembed("logs").stdout
 
 
 def test_it_can_be_given_some_of_the_models_and_a_key(
@@ -155,13 +139,24 @@ def test_it_can_be_given_some_of_the_models_and_a_key(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_in_the_foreground_it_lives_as_long_as_we_do(
-    tiny: ModelRepository, binary: Path, number: signal.Signals
+    tiny_alone: ModelRepository, binary: Path, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-m", "ovembed", "serve", "-r", str(tiny.folder), "--backend", "ovms", "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "ovembed",
+        "serve",
+        "-r",
+        str(tiny_alone.folder),
+        "--backend",
+        "ovms",
+        "--port",
+        "0",
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = read_until(process.stderr, "Stop with Ctrl-C.\n", "'ovms-0' serves")
-        assert "tiny: fp32" in said
+        assert "org/tiny: fp32" in said
         assert statuses()["ovms-0"]["healthy"]
         process.send_signal(number)
         assert process.communicate(timeout=PATIENCE_S)[1].splitlines()[-1] == "Stopped."
@@ -178,8 +173,19 @@ def read_until(lines: Iterator[str], *words: str) -> str:
     return said
 
 
-def test_in_the_foreground_its_end_is_ours(tiny: ModelRepository, binary: Path) -> None:
-    command = [sys.executable, "-m", "ovembed", "serve", "-r", str(tiny.folder), "--backend", "ovms", "--port", "0"]
+def test_in_the_foreground_its_end_is_ours(tiny_alone: ModelRepository, binary: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "ovembed",
+        "serve",
+        "-r",
+        str(tiny_alone.folder),
+        "--backend",
+        "ovms",
+        "--port",
+        "0",
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         read_until(process.stderr, "'ovms-0' serves")
@@ -188,16 +194,16 @@ def test_in_the_foreground_its_end_is_ours(tiny: ModelRepository, binary: Path) 
     assert process.returncode == 1
 
 
-def test_a_binary_of_the_wrong_release_is_refused_with_what_fits(tiny: ModelRepository, binary: Path) -> None:
+def test_a_binary_of_the_wrong_release_is_refused_with_what_fits(tiny_alone: ModelRepository, binary: Path) -> None:
     set_version(binary, "2025.3")
-    line = serve(tiny, "--backend", "ovms", "--port", "0", code=1)
-    assert "(2025.3) does not serve 'tiny', which is laid out for 2026.3. Take OVMS 2026.3, or export" in line
+    line = serve(tiny_alone, "--backend", "ovms", "--port", "0", code=1)
+    assert "(2025.3) does not serve 'org/tiny', which is laid out for 2026.3. Take OVMS 2026.3, or export" in line
 
 
-def test_a_port_in_use_is_told_before_anything_starts(tiny: ModelRepository, binary: Path) -> None:
+def test_a_port_in_use_is_told_before_anything_starts(tiny_alone: ModelRepository, binary: Path) -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = str(taken.getsockname()[1])
-        assert f"Port {port} on 127.0.0.1 is in use" in serve(tiny, "--backend", "ovms", "--port", port, code=1)
+        assert f"Port {port} on 127.0.0.1 is in use" in serve(tiny_alone, "--backend", "ovms", "--port", port, code=1)
 
 
 @pytest.mark.parametrize(
@@ -212,8 +218,8 @@ def test_a_port_in_use_is_told_before_anything_starts(tiny: ModelRepository, bin
         ("--backend docker --tls-cert x", "--tls-cert is for our own server"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(tiny: ModelRepository, arguments: str, said: str) -> None:
-    assert said in serve(tiny, *arguments.split(), code=1)
+def test_options_that_do_not_fit_are_refused(tiny_alone: ModelRepository, arguments: str, said: str) -> None:
+    assert said in serve(tiny_alone, *arguments.split(), code=1)
 
 
 def test_without_a_server_the_commands_say_how_to_start_one() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,14 +15,16 @@ import pytest
 
 from ovembed.errors import ServerError
 from ovembed.launch.engines import Engine
-from ovembed.repository import ModelRepository
 from tests.cli import failure, ovembed
 from tests.standin import USER, build_standin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ovembed.repository import ModelRepository
     from tests.engine import DockerEngine
+
+pytestmark = pytest.mark.usefixtures("own_servers")
 
 PATIENCE_S = 120
 ROOT = Path(__file__).parents[1]
@@ -36,29 +37,10 @@ def image(docker_engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory)
     docker_engine("image", "rm", "--force", tag)
 
 
-@pytest.fixture(autouse=True)
-def _state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A state directory of the test's own; whatever still runs in the end is stopped."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    yield
-    if list(tmp_path.glob("state/ovembed/servers/*/server.json")):
-        assert ovembed("stop", "--all").returncode == 0
-
-
 @pytest.fixture
 def name(tmp_path: Path) -> str:
     """Of the container; another test session may run on the same engine."""
     return f"ovembed-test-{os.getpid()}-{tmp_path.name}"
-
-
-@pytest.fixture
-def tiny(repository: ModelRepository, tmp_path: Path) -> ModelRepository:
-    """A repository of `org/tiny` alone, which may be changed, and which everybody may read."""
-    own = ModelRepository(tmp_path / "models")
-    shutil.copytree(repository.get("tiny").folder, own.folder / "org" / "tiny")
-    content = {"model_config_list": [], "mediapipe_config_list": [{"name": "org/tiny", "base_path": "org/tiny"}]}
-    own.config_path.write_text(json.dumps(content))
-    return own
 
 
 def command(repository: ModelRepository, name: str, *arguments: str) -> list[str]:
@@ -84,9 +66,9 @@ def exists(engine: DockerEngine, name: str) -> bool:
 
 
 def test_it_serves_what_it_sees_and_can_change_nothing(
-    tiny: ModelRepository, name: str, image: str, docker_engine: DockerEngine
+    tiny_alone: ModelRepository, name: str, image: str, docker_engine: DockerEngine
 ) -> None:
-    url = serve(tiny, name, "--image", image)
+    url = serve(tiny_alone, name, "--image", image)
     container = inspect(docker_engine, name)
     assert container["Args"] == ["--config_path", "/models/config_embeddings.json", "--rest_port", "8000"]
     assert [port["HostIp"] for port in container["NetworkSettings"]["Ports"]["8000/tcp"]] == ["127.0.0.1"]
@@ -94,33 +76,35 @@ def test_it_serves_what_it_sees_and_can_change_nothing(
     for place in ("/models/x", "/x"):
         assert "Read-only file system" in docker_engine("exec", name, "touch", place, check=False).stderr
     assert docker_engine("exec", name, "id", "-u").stdout.strip() == str(USER)
-    assert ovembed("health", url, "--deep", "-r", str(tiny.folder)).returncode == 0
+    assert ovembed("health", url, "--deep", "-r", str(tiny_alone.folder)).returncode == 0
     assert b"org/tiny: fp32" in ovembed("logs", name).stdout
     assert b"is stopped" in ovembed("stop", name).stderr
     assert not exists(docker_engine, name)
 
 
 def test_one_that_was_removed_has_ended_and_its_name_is_free(
-    tiny: ModelRepository, name: str, image: str, docker_engine: DockerEngine
+    tiny_alone: ModelRepository, name: str, image: str, docker_engine: DockerEngine
 ) -> None:
-    serve(tiny, name, "--image", image)
-    assert "or choose another --container-name" in failure(ovembed(*command(tiny, name, "--image", image, "--detach")))
+    serve(tiny_alone, name, "--image", image)
+    assert "or choose another --container-name" in failure(
+        ovembed(*command(tiny_alone, name, "--image", image, "--detach"))
+    )
     docker_engine("rm", "--force", name)
     [server] = json.loads(ovembed("status", "--json").stdout)["servers"]
     assert server["state"] == "ended"
-    serve(tiny, name, "--image", image)
+    serve(tiny_alone, name, "--image", image)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 def test_private_files_are_read_by_their_owner_and_a_key_guards_some_of_the_models(
-    tiny: ModelRepository, name: str, image: str, docker_engine: DockerEngine, tmp_path: Path
+    tiny_alone: ModelRepository, name: str, image: str, docker_engine: DockerEngine, tmp_path: Path
 ) -> None:
     keys = tmp_path / "keys"
     keys.write_text("secret\n")
-    for path in (keys, *tiny.folder.rglob("*")):
+    for path in (keys, *tiny_alone.folder.rglob("*")):
         os.chown(path, 1234, 1234)
         path.chmod(0o700 if path.is_dir() else 0o600)
-    url = serve(tiny, name, "--image", image, "--model", "org/tiny", "--api-key-file", str(keys))
+    url = serve(tiny_alone, name, "--image", image, "--model", "org/tiny", "--api-key-file", str(keys))
     assert docker_engine("exec", name, "id", "-u").stdout.strip() == "1234"
     assert inspect(docker_engine, name)["Args"][1] == "/config/config.json"
     assert "secret" not in docker_engine("container", "inspect", name).stdout
@@ -130,9 +114,9 @@ def test_private_files_are_read_by_their_owner_and_a_key_guards_some_of_the_mode
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_in_the_foreground_it_is_heard_and_goes_with_us(
-    tiny: ModelRepository, name: str, image: str, docker_engine: DockerEngine, number: signal.Signals
+    tiny_alone: ModelRepository, name: str, image: str, docker_engine: DockerEngine, number: signal.Signals
 ) -> None:
-    arguments = [sys.executable, "-m", "ovembed", *command(tiny, name, "--image", image)]
+    arguments = [sys.executable, "-m", "ovembed", *command(tiny_alone, name, "--image", image)]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = ""
@@ -147,10 +131,10 @@ def test_in_the_foreground_it_is_heard_and_goes_with_us(
 
 
 def test_one_that_ends_at_once_is_told_with_its_last_words(
-    tiny: ModelRepository, name: str, image: str, docker_engine: DockerEngine
+    tiny_alone: ModelRepository, name: str, image: str, docker_engine: DockerEngine
 ) -> None:
-    (tiny.folder / "org" / "tiny" / "tokenizer.json").write_text("{")
-    done = ovembed(*command(tiny, name, "--image", image, "--detach"))
+    (tiny_alone.folder / "org" / "tiny" / "tokenizer.json").write_text("{")
+    done = ovembed(*command(tiny_alone, name, "--image", image, "--detach"))
     first, *words = done.stderr.decode().splitlines()
     assert done.returncode == 1
     assert first == f"ovembed: The server '{name}' has ended before it was ready. Its last words:"
@@ -159,59 +143,63 @@ def test_one_that_ends_at_once_is_told_with_its_last_words(
 
 
 def test_one_that_is_not_ready_in_time_is_stopped_with_code_3(
-    tiny: ModelRepository, name: str, image: str, docker_engine: DockerEngine
+    tiny_alone: ModelRepository, name: str, image: str, docker_engine: DockerEngine
 ) -> None:
-    done = ovembed(*command(tiny, name, "--image", image, "--detach", "--wait", "0"))
+    done = ovembed(*command(tiny_alone, name, "--image", image, "--detach", "--wait", "0"))
     assert done.returncode == 3
     assert b"was not ready after 0 s" in done.stderr
     assert not exists(docker_engine, name)
 
 
-def test_an_image_that_cannot_be_started_is_told(tiny: ModelRepository, name: str, docker_engine: DockerEngine) -> None:
-    line = failure(ovembed(*command(tiny, name, "--image", "ovembed-test-base")))
+def test_an_image_that_cannot_be_started_is_told(
+    tiny_alone: ModelRepository, name: str, docker_engine: DockerEngine
+) -> None:
+    line = failure(ovembed(*command(tiny_alone, name, "--image", "ovembed-test-base")))
     assert "docker failed:" in line
     assert "--config_path" in line  # taken for a program, as the image has no entry point
     assert not exists(docker_engine, name)
 
 
 def test_an_image_that_is_nowhere_is_told_with_how_to_bring_it(
-    tiny: ModelRepository, name: str, docker_engine: DockerEngine
+    tiny_alone: ModelRepository, name: str, docker_engine: DockerEngine
 ) -> None:
-    line = failure(ovembed(*command(tiny, name, "--image", "registry.invalid/ovms:2026.3")))
+    line = failure(ovembed(*command(tiny_alone, name, "--image", "registry.invalid/ovms:2026.3")))
     assert line.startswith("ovembed: The image registry.invalid/ovms:2026.3 is not here and cannot be pulled (")
     assert line.endswith("Bring it (docker load --input FILE), or name another with --image.")
 
 
 def test_a_name_that_is_taken_is_told(
-    tiny: ModelRepository, name: str, image: str, docker_engine: DockerEngine
+    tiny_alone: ModelRepository, name: str, image: str, docker_engine: DockerEngine
 ) -> None:
     docker_engine("create", "--name", name, image)
-    line = failure(ovembed(*command(tiny, name, "--image", image)))
+    line = failure(ovembed(*command(tiny_alone, name, "--image", image)))
     assert f"There is a container '{name}' already. Remove it (docker rm --force {name})" in line
     docker_engine("rm", name)
 
 
-def test_a_port_that_is_taken_is_told(tiny: ModelRepository, name: str, image: str) -> None:
+def test_a_port_that_is_taken_is_told(tiny_alone: ModelRepository, name: str, image: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        line = failure(ovembed(*command(tiny, name, "--image", image, "--port", port)))
+        line = failure(ovembed(*command(tiny_alone, name, "--image", image, "--port", port)))
     assert f"Port {port} on 127.0.0.1 is in use" in line
 
 
 def test_a_daemon_that_is_not_running_is_told(
-    tiny: ModelRepository, name: str, image: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tiny_alone: ModelRepository, name: str, image: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
-    assert "The docker daemon is not running. Start it" in failure(ovembed(*command(tiny, name, "--image", image)))
+    assert "The docker daemon is not running. Start it" in failure(
+        ovembed(*command(tiny_alone, name, "--image", image))
+    )
 
 
 def test_without_an_engine_the_other_ways_are_named(
-    tiny: ModelRepository, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tiny_alone: ModelRepository, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    line = failure(ovembed(*command(tiny, name)))
+    line = failure(ovembed(*command(tiny_alone, name)))
     assert line == "ovembed: docker is not installed. Install it, or use --backend local, which needs none."
-    line = failure(ovembed(*command(tiny, name, "--engine", "podman")))
+    line = failure(ovembed(*command(tiny_alone, name, "--engine", "podman")))
     assert line.startswith("ovembed: podman is not installed")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -140,12 +139,7 @@ def _backend(context: typer.Context, choices: Choices, served: Served) -> Start:
             return BinaryBackend(served, choices.ovms_binary)
         case "local":
             words = [word for name, given in _given(context) if name not in _OF_LAUNCH for word in given]
-            kept = {key: value for key, value in os.environ.items() if key not in _variables(_OF_LAUNCH)}
-            return LocalBackend(served, words, kept)
-
-
-def _variables(names: set[str]) -> set[str]:
-    return {f"OVEMBED_{name.upper()}" for name in names}
+            return LocalBackend(served, words)
 
 
 def _default_name(choices: Choices, served: Served) -> str:

@@ -8,8 +8,11 @@ import typer
 
 from ovembed.cli.options import JsonOpt, QuietOpt, option
 from ovembed.cli.output import Talk, print_json, print_table, stdout_bytes, stdout_console
+from ovembed.errors import OvembedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ovembed.launch.state import Server, Servers
 
 _ALL_LINES = 1_000_000
@@ -21,7 +24,7 @@ def status(as_json: JsonOpt = False) -> None:
     from ovembed.launch.look import look_at
     from ovembed.launch.state import Servers
 
-    seen = [look_at(server) for server in Servers().all()]
+    seen = [look_at(server) for server in _readable(Servers())]
     if as_json:
         print_json({"servers": [each.to_json() for each in seen]})
     elif seen:
@@ -54,7 +57,7 @@ def stop(
     if all_of_them and name is not None:
         raise typer.BadParameter("give a NAME or --all, not both.")
     talk = Talk(quiet=quiet)
-    for server in servers.all() if all_of_them else [_find(servers, name)]:
+    for server in _readable(servers) if all_of_them else [_find(servers, name)]:
         ran = server.home.running()
         with talk.console.status(f"Stopping {server.name} …"):
             server.stop()
@@ -78,6 +81,15 @@ def logs(
             home.follow(stdout)
         elif said := home.last_words(lines or _ALL_LINES):
             stdout.write(said.encode() + b"\n")
+
+
+def _readable(servers: Servers) -> Iterator[Server]:
+    """All but those whose file is damaged, which are told."""
+    for name in servers.names():
+        try:
+            yield servers.get(name)
+        except OvembedError as error:
+            Talk().say(str(error))
 
 
 def _find(servers: Servers, name: str | None) -> Server:

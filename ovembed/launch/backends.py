@@ -31,6 +31,9 @@ URL_FILE = "url"
 LOG_FILE = "log"
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  listened on -> asked at
 
+# Settings of how a server is started; the one that is started must not follow them again.
+_OF_THE_LAUNCH = {f"OVEMBED_{name}" for name in ("BACKEND", "DETACH", "WAIT", "CONTAINER_NAME", "QUIET")}
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -64,11 +67,11 @@ class LocalBackend:
 
     served: Served
     arguments: Sequence[str]
-    environment: Mapping[str, str]
 
     def __call__(self, name: str, folder: Path) -> Server:
         command = [sys.executable, "-m", "ovembed", "serve", *self.arguments, "--url-file", str(folder / URL_FILE)]
-        home = Process.start(command, folder / LOG_FILE, environment=self.environment)
+        environment = {key: value for key, value in os.environ.items() if key not in _OF_THE_LAUNCH}
+        home = Process.start(command, folder / LOG_FILE, environment=environment)
         return _server(name, "local", home, self.served)
 
 

@@ -42,14 +42,19 @@ class HealthReport:
 
 
 def check_health(
-    url: str, *, model: str | None = None, api_key: str | None = None, reference: Reference | None = None
+    url: str,
+    *,
+    model: str | None = None,
+    api_key: str | None = None,
+    reference: Reference | None = None,
+    verify: bool = True,
 ) -> HealthReport:
     """Ask once. `model` narrows the check to one of the server's models; `reference` has the vectors it must give.
 
-    Raises InputError for no URL.
+    `verify` False takes any certificate. Raises InputError for no URL.
     """
     base = remote.api_base(url)
-    with remote.http_client(base, api_key=api_key, timeout=_TIMEOUT) as client:
+    with remote.http_client(base, api_key=api_key, timeout=_TIMEOUT, verify=verify) as client:
         probe = Probe(client, url)
         checks = [probe.reachable()]
         if checks[0].ok:

@@ -83,9 +83,6 @@ class Servers:
     def names(self) -> list[str]:
         return sorted(path.parent.name for path in self.root.glob(f"*/{_FILE_NAME}"))
 
-    def all(self) -> list[Server]:
-        return [self.get(name) for name in self.names()]
-
     def get(self, name: str) -> Server:
         """Raises InputError for a name that is not known, ServerError for a damaged file."""
         path = self.root / name / _FILE_NAME

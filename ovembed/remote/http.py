@@ -45,10 +45,15 @@ def server_root(base: str) -> str:
     return _VERSION.sub("", base)
 
 
-def http_client(url: str, *, api_key: str | None = None, timeout: httpx.Timeout = _TIMEOUT) -> httpx.Client:
-    """A client for that server; proxies of the environment are not asked for this machine itself."""
+def http_client(
+    url: str, *, api_key: str | None = None, timeout: httpx.Timeout = _TIMEOUT, verify: bool = True
+) -> httpx.Client:
+    """A client for that server; proxies of the environment are not asked for this machine itself.
+
+    `verify` False takes any certificate: for a server that was started here, and is asked here.
+    """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    return httpx.Client(headers=headers, timeout=timeout, trust_env=httpx.URL(url).host not in _LOOPBACK)
+    return httpx.Client(headers=headers, timeout=timeout, verify=verify, trust_env=httpx.URL(url).host not in _LOOPBACK)
 
 
 @contextlib.contextmanager
