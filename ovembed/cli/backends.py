@@ -152,22 +152,26 @@ def _start(
     servers: Servers,
     talk: Talk,
     *,
-    wait_s: float | None,
-    on_started: Callable[[Server], None] = lambda _: None,
+    wait_s: float | None = None,
+    on_started: Callable[[Server], None] | None = None,
 ) -> Server:
+    """With a spinner that tells what is waited for; it gives way to `on_started`, which may show more."""
     from rich.text import Text
 
     from ovembed.launch.start import start_server
 
     with talk.console.status(f"Starting {name} …") as status:
-        return start_server(
-            backend,
-            name,
-            servers,
-            wait_s=wait_s,
-            on_started=on_started,
-            on_wait=lambda problem: status.update(Text(f"Waiting for {name}: {problem}")),
-        )
+
+        def started(server: Server) -> None:
+            if on_started is not None:
+                status.stop()
+                on_started(server)
+
+        def wait(problem: str) -> None:
+            if on_started is None:
+                status.update(Text(f"Waiting for {name}: {problem}"))
+
+        return start_server(backend, name, servers, wait_s=wait_s, on_started=started, on_wait=wait)
 
 
 def _run(backend: Start, name: str, servers: Servers, talk: Talk, url_file: Path | None) -> None:
@@ -181,7 +185,7 @@ def _run(backend: Start, name: str, servers: Servers, talk: Talk, url_file: Path
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = None
     try:
-        server = _start(backend, name, servers, talk, wait_s=None, on_started=follow)
+        server = _start(backend, name, servers, talk, on_started=follow)
         _announce(talk, server, url_file, "Stop with Ctrl-C.")
         followers[0].join()
     except KeyboardInterrupt:
