@@ -200,18 +200,24 @@ class TestCalibrationFile:
         assert str(caught.value) == f"No file {path}. Leave --calibration out to use the bundled texts."
 
     def test_a_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="is a folder"):
+        with pytest.raises(InputError, match="No files in"):
             calibration.read(tmp_path)
+        (tmp_path / "texts.txt").write_text("text\n" * 120, encoding="utf-8")
+        assert len(calibration.read(tmp_path).texts) == 120
 
     @pytest.mark.parametrize("content", [b"", b"\n \n\n"])
     def test_an_empty_file(self, content: bytes, path: Path) -> None:
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"texts\.txt holds no text"):
+        with pytest.raises(InputError, match=r"texts\.txt line 1: the file holds no text"):
             calibration.read(path)
 
-    def test_not_utf8(self, path: Path) -> None:
+    def test_another_encoding_than_utf8(self, path: Path) -> None:
         path.write_bytes(b"text\n" * 150 + "caf\u00e9\n".encode("latin-1"))
-        with pytest.raises(InputError, match=r"texts\.txt line 151 is not UTF-8"):
+        assert calibration.read(path).texts[-1] == "caf\u00e9"
+
+    def test_no_text_in_any_encoding(self, path: Path) -> None:
+        path.write_bytes(bytes(range(128, 256)) * 40)
+        with pytest.raises(InputError, match=r"texts\.txt line 1: .* no text in any known encoding"):
             calibration.read(path)
 
     @pytest.mark.parametrize("count", [1000, 1001, 1999, 2500, 100_000])
