@@ -145,7 +145,8 @@ class _Job:
 
     def run(self, entries: Iterable[Item | Refused], on_progress: Callable[[Progress], None]) -> Summary:
         if not self._began.complete:
-            for chunk, parts in ahead(self._embed_chunk, self._chunks(iter(entries)), _DEPTH):
+            begun = ((chunk, self._reuse(chunk.items)) for chunk in self._chunks(iter(entries)))
+            for chunk, parts in ahead(self._embed_chunk, begun, _DEPTH):
                 self._write(chunk, parts)
                 on_progress(self._progress())
         now = self._writer.standing
@@ -194,19 +195,19 @@ class _Job:
             raise InputError("The input is not the one of the job that broke off. Start over with --force.")
         return done.digest
 
-    def _embed_chunk(self, chunk: _Chunk) -> tuple[_Chunk, list[_Part]]:
+    def _embed_chunk(self, begun: tuple[_Chunk, list[_Part]]) -> tuple[_Chunk, list[_Part]]:
         """The parts in any order; what cannot be embedded is added to the chunk's `refused`."""
-        parts: list[_Part] = []
-        fresh = list(range(len(chunk.items)))
-        if self._known is not None:
-            found = self._reuse(self._known, chunk.items)
-            parts.append(found)
-            fresh = sorted(set(fresh).difference(found.positions))
+        chunk, parts = begun
+        fresh = sorted(set(range(len(chunk.items))).difference(*(part.positions for part in parts)))
         if fresh:
             self._embed(chunk, fresh, parts)
         return chunk, parts
 
-    def _reuse(self, known: Known, items: Sequence[Item]) -> _Part:
+    def _reuse(self, items: Sequence[Item]) -> list[_Part]:
+        """What an earlier output knows of a chunk. Not for several threads at once: it reads a file."""
+        known = self._known
+        if known is None:
+            return []
         positions, rows, places = [], [], []
         for position, item in enumerate(items):
             place = known.find(item.text)
@@ -215,7 +216,7 @@ class _Job:
                 rows.append(replace(known.row(place), item=item))
                 places.append(place)
         tokens = sum(row.tokens or 0 for row in rows)
-        return _Part(positions, rows, known.vectors(places), known.space, tokens, tokens)
+        return [_Part(positions, rows, known.vectors(places), known.space, tokens, tokens)]
 
     def _embed(self, chunk: _Chunk, positions: Sequence[int], parts: list[_Part]) -> None:
         """Halves of what cannot be embedded whole, down to the texts at fault: most of the others stay together."""

@@ -1,0 +1,253 @@
+"""Jobs that break off and go on, rows that are refused, outputs that are brought up to date."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from ovembed import corpus
+from ovembed.corpus import Format, Item, Known, Options, Refused, Summary, job, open_stored
+from ovembed.corpus.rows import Block, Standing
+from ovembed.errors import EngineError, InputError
+from ovembed.local import LocalEmbedder
+from tests.fakes import FakeEngine, make_spec
+from tests.resume_child import CHUNK_TEXTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ovembed.protocols import Tokens, Vectors
+
+KILLS = 6
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "CHUNK_TEXTS", CHUNK_TEXTS)
+
+
+def lines(count: int, start: int = 0) -> list[str]:
+    """Every 50th is longer than the model takes."""
+    return [f"text {number}" + "x" * (60 if number % 50 == 7 else number % 9) for number in range(start, start + count)]
+
+
+def embed(
+    output: Path,
+    entries: Iterable[Item | Refused] | Sequence[str],
+    engine: FakeEngine | None = None,
+    *,
+    known: Known | None = None,
+    options: Options | None = None,
+    **flags: bool,
+) -> Summary:
+    engine = engine or FakeEngine(make_spec(max_tokens=40))
+    given = [Item(entry, "a", line) if isinstance(entry, str) else entry for line, entry in enumerate(entries, start=1)]
+    with (
+        corpus.open_writer(output, corpus.format_of(output), io.BytesIO(), **flags) as writer,
+        LocalEmbedder(engine, "fake") as embedder,
+    ):
+        return corpus.embed_corpus(given, embedder, writer, options or Options(), known=known)
+
+
+class FailsAfter(FakeEngine):
+    def __init__(self, texts: int) -> None:
+        super().__init__(make_spec(max_tokens=40))
+        self.left = texts
+
+    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
+        self.left -= len(batch)
+        if self.left < 0:
+            raise EngineError("inference failed")
+        return super().run(batch)
+
+
+def broken_off(output: Path, texts: list[str], after: int = 3 * CHUNK_TEXTS) -> None:
+    with pytest.raises(EngineError) as caught:
+        embed(output, texts, FailsAfter(after))
+    assert any("--resume" in note for note in caught.value.__notes__)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".txt"}
+
+
+@pytest.mark.parametrize("ending", ["npy", "jsonl"])
+def test_killed_at_any_point_a_job_goes_on_to_the_very_same_files(tmp_path: Path, ending: Format) -> None:
+    source = tmp_path / "texts.txt"
+    source.write_text("\n".join(lines(600)), encoding="utf-8")
+    chance = random.Random(ending)
+
+    def run(folder: str, number: int) -> int:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "tests.resume_child", source, tmp_path / folder / f"a.{ending}", str(number)]
+        return subprocess.run(command, cwd=Path(__file__).parents[1]).returncode
+
+    assert run("whole", 0) == 0
+    kills = 0
+    while (code := run("killed", chance.randint(1, 25) if kills < KILLS else 0)) != 0:
+        assert code == -signal.SIGKILL
+        kills += 1
+    assert kills > 2
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert set(contents(tmp_path / "whole")) >= {f"a.{ending}", f"a.{ending}.errors.jsonl"}
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    texts = lines(400)
+    broken_off(tmp_path / "a.npy", texts)
+    engine = FakeEngine(make_spec(max_tokens=40))
+    summary = embed(tmp_path / "a.npy", texts, engine, resume=True)
+    assert summary.resumed > 0
+    assert sum(map(len, engine.batches)) == summary.texts - summary.resumed
+    embed(tmp_path / "b.npy", texts)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+    assert (tmp_path / "a.meta.jsonl").read_bytes() == (tmp_path / "b.meta.jsonl").read_bytes()
+    assert not (tmp_path / "a.npy.partial").exists()
+
+
+def test_a_broken_off_job_is_neither_lost_nor_mixed_with_another(tmp_path: Path) -> None:
+    output = tmp_path / "a.parquet"
+    broken_off(output, lines(400))
+    with pytest.raises(InputError, match=r"broke off after \d+ rows.*--resume.*--force"):
+        embed(output, lines(400))
+    with pytest.raises(InputError, match="not the one of the job that broke off"):
+        embed(output, lines(400, start=1), resume=True)
+    with pytest.raises(InputError, match="another model, prompt, precision or number of dimensions"):
+        embed(output, lines(400), options=Options(dimensions=4), resume=True)
+    with pytest.raises(InputError, match="another model"):
+        embed(output, lines(400), FakeEngine(make_spec(max_tokens=40, source="b", weights_sha256="1")), resume=True)
+    assert embed(output, lines(400), resume=True).texts == 392
+    assert embed(output, lines(10), force=True).texts == 9
+    assert len(open_stored(output)) == 9
+
+
+def test_force_starts_over(tmp_path: Path) -> None:
+    broken_off(tmp_path / "a.npy", lines(400))
+    assert embed(tmp_path / "a.npy", lines(70), force=True).resumed == 0
+    assert len(open_stored(tmp_path / "a.npy")) == 68
+
+
+def test_one_output_has_one_job(tmp_path: Path) -> None:
+    with (
+        corpus.open_writer(tmp_path / "a.npy", "npy", io.BytesIO()),
+        pytest.raises(InputError, match="Another job is writing"),
+    ):
+        embed(tmp_path / "a.npy", lines(3), force=True)
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    broken_off(tmp_path / "a.npy", lines(400))
+    (tmp_path / "a.npy.partial" / "checkpoint.json").write_bytes(b"{}")
+    with pytest.raises(InputError, match=r"checkpoint\.json is damaged.*--force"):
+        embed(tmp_path / "a.npy", lines(400), resume=True)
+
+
+def test_refused_texts_are_told_and_the_others_have_their_rows(tmp_path: Path) -> None:
+    given = [Item("one", "a", 1), Refused("a", 2, "no JSON."), Item("x" * 60, "a", 3, id="long"), Item("", "a", 4)]
+    summary = embed(tmp_path / "a.npy", [*given, Item("two", "a", 5)])
+    assert (summary.texts, summary.refused) == (2, 3)
+    told = [json.loads(line) for line in (tmp_path / "a.npy.errors.jsonl").read_text().splitlines()]
+    assert [(row["line"], row.get("id")) for row in told] == [(2, None), (3, "long"), (4, None)]
+    assert "62 tokens" in told[1]["reason"]
+    with open_stored(tmp_path / "a.npy") as stored:
+        assert [stored.text(position) for position in range(2)] == ["one", "two"]
+    embed(tmp_path / "a.npy", ["one"], force=True)
+    assert not (tmp_path / "a.npy.errors.jsonl").exists()
+
+
+@pytest.mark.parametrize("bad", [Refused("a", 2, "the line is no JSON."), Item("", "a", 2)])
+def test_strict_ends_at_the_first(tmp_path: Path, bad: Item | Refused) -> None:
+    with pytest.raises(InputError, match="a line 2: "):
+        embed(tmp_path / "a.npy", [Item("one", "a", 1), bad], options=Options(strict=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_but_refused_texts_is_an_error_that_names_the_first(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a line 1: the text is empty.*None of all 2 texts"):
+        embed(tmp_path / "a.npy", ["", ""])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_chunk_of_refused_texts_only(tmp_path: Path) -> None:
+    texts = [*["x" * 60] * CHUNK_TEXTS, *lines(5), *["x" * 60] * CHUNK_TEXTS]
+    assert embed(tmp_path / "a.npy", texts).refused == 2 * CHUNK_TEXTS
+    assert len(open_stored(tmp_path / "a.npy")) == 5
+
+
+class Watched(FakeEngine):
+    """Knows the texts that it was run on."""
+
+    @property
+    def texts(self) -> list[str]:
+        def text(tokens: Tokens) -> str:
+            return bytes(tokens[1:-1]).decode()
+
+        return sorted(text(tokens) for batch in self.batches for tokens in batch)
+
+
+@pytest.mark.parametrize("output", ["a.npy", "a.sqlite"])
+@pytest.mark.parametrize("precision", corpus.PRECISIONS)
+def test_an_update_embeds_what_is_new(tmp_path: Path, output: str, precision: corpus.VectorPrecision) -> None:
+    path, options = tmp_path / output, Options(precision=precision)
+    engine = Watched()
+    embed(path, ["one", "two", "three"], FakeEngine(), options=options)
+    with open_stored(path) as stored:
+        before = stored.codes.copy()
+        summary = embed(path, ["new", "three", "one"], engine, known=Known(stored), options=options, update=True)
+    assert summary.reused == 2
+    assert engine.texts == ["a", "new"]  # the first asks for the space
+    with open_stored(path) as updated:
+        assert [row.item.text for row in updated.rows] == ["new", "three", "one"]
+        assert [row.item.line for row in updated.rows] == [1, 2, 3]
+        np.testing.assert_array_equal(updated.codes[1:], before[[2, 0]])
+
+
+def test_an_update_by_another_model_embeds_all(tmp_path: Path) -> None:
+    embed(tmp_path / "a.npy", ["one", "two"])
+    engine = Watched(make_spec(max_tokens=40, weights_sha256="1"))
+    with open_stored(tmp_path / "a.npy") as stored:
+        assert embed(tmp_path / "a.npy", ["one"], engine, known=Known(stored), update=True).reused == 0
+    assert engine.texts == ["a", "one"]
+
+
+def test_an_update_embeds_again_what_was_cut_and_may_not_be_now(tmp_path: Path) -> None:
+    texts = ["x" * 60, "short"]
+    embed(tmp_path / "a.npy", texts, options=Options(truncate=True))
+    with open_stored(tmp_path / "a.npy") as stored:
+        known = Known(stored)
+        assert embed(tmp_path / "a.npy", texts, known=known, update=True).refused == 1
+        assert embed(tmp_path / "a.npy", texts, known=known, options=Options(truncate=True), update=True).reused == 2
+
+
+def test_little_is_read_ahead_of_what_is_written(tmp_path: Path) -> None:
+    taken = 0
+
+    def endless() -> Iterable[Item]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Item("text", "a", taken)
+
+    class Enough(Exception):
+        pass
+
+    class FullAfterThree:
+        standing = Standing()
+
+        def write(self, block: Block, standing: Standing) -> None:
+            self.standing = standing
+            if standing.rows == 3 * CHUNK_TEXTS:
+                raise Enough
+
+    with pytest.raises(Enough), LocalEmbedder(FakeEngine(), "fake") as embedder:
+        corpus.embed_corpus(endless(), embedder, FullAfterThree(), Options())  # type: ignore[arg-type]
+    assert taken <= 6 * CHUNK_TEXTS
