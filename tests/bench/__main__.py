@@ -9,7 +9,7 @@ import tempfile
 from ovembed import ModelRepository
 from tests.bench.material import Material
 
-PARTS = ("quality", "inprocess", "online", "gateway", "soak", "startup", "memory")
+PARTS = ("quality", "inprocess", "offline", "online", "gateway", "soak", "startup", "memory")
 
 
 def main() -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import random
-import shutil
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +14,15 @@ from ovembed import batches
 from ovembed.batches import DEFAULT_BATCH_TOKENS
 from ovembed.engine import OpenVINOEngine
 from ovembed.local import LocalEmbedder
+from tests.bench.contest import Contestant, repeated, same_model, speeds_of
 from tests.bench.material import sentence_transformer
 from tests.bench.report import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.bench.material import Material
 
-ROUNDS = 5
 BUDGETS = sorted({256, 512, 1024, 2048, DEFAULT_BATCH_TOKENS})
 # Texts and tokens of each batch that is tried for the ceiling.
 SHAPES = (
@@ -34,21 +30,6 @@ SHAPES = (
     *((4, 32), (8, 32), (16, 32), (32, 32)),
     *((4, 64), (8, 64), (4, 128), (8, 128), (32, 128)),
 )
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """Something that computes `tokens` real tokens, that is, without padding."""
-
-    name: str
-    tokens: int
-    work: Callable[[], object]
-
-    def speed(self) -> float:
-        """Real tokens per second of one run."""
-        began = time.perf_counter()
-        self.work()
-        return self.tokens / (time.perf_counter() - began)
 
 
 def measure(material: Material) -> Iterator[Figure]:
@@ -73,15 +54,15 @@ def measure(material: Material) -> Iterator[Figure]:
         default = ours[BUDGETS.index(DEFAULT_BATCH_TOKENS)]
         first_pass = default.speed()
         pool = stack.enter_context(ThreadPoolExecutor(engine.streams))
-        shapes = [_repeated(engine, pool, count, length, total // 2) for count, length in SHAPES]
-        same_model = _same_model(material, Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        openvino = sentence_transformer(same_model, backend="openvino")
+        shapes = [repeated(engine, pool, count, length, total // 2) for count, length in SHAPES]
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        openvino = sentence_transformer(same_model(material, material.model("int8"), folder), backend="openvino")
         torch = sentence_transformer(material.source)
         others = [
             Contestant("sentence-transformers, openvino, same IR", total, lambda: openvino.encode(sentences)),
             Contestant("sentence-transformers, torch", some_total, lambda: torch.encode(some)),
         ]
-        speeds = _speeds([*ours, *shapes, *others])
+        speeds = speeds_of([*ours, *shapes, *others])
 
     medians = {name: float(np.median(values)) for name, values in speeds.items()}
     ceiling = max((shape.name for shape in shapes), key=medians.__getitem__)
@@ -102,30 +83,6 @@ def measure(material: Material) -> Iterator[Figure]:
     yield Figure("the ceiling", medians[ceiling] / 1000, ".1f", "k tok/s")
     restlessness = float(speeds[ceiling].max() / speeds[ceiling].min())
     yield Figure("the ceiling's fastest round / slowest (the machine was busy if >> 1)", restlessness, unit="x")
-
-
-def _repeated(engine: OpenVINOEngine, pool: ThreadPoolExecutor, count: int, length: int, tokens: int) -> Contestant:
-    """One shape of batch without padding, as often as makes about so many tokens."""
-    work = [[[1000] * length] * count] * max(1, round(tokens / (count * length)))
-    name = f"batches of {count}x{length}"
-    return Contestant(name, len(work) * count * length, lambda: list(pool.map(engine.run, work)))
-
-
-def _same_model(material: Material, folder: Path) -> Path:
-    """The source's files and our int8 IR in one folder, as sentence-transformers wants them."""
-    shutil.copytree(material.source, folder, dirs_exist_ok=True)
-    for path in material.model("int8").folder.glob("openvino_model.*"):
-        shutil.copy(path, folder)
-    return folder
-
-
-def _speeds(contestants: Sequence[Contestant]) -> dict[str, np.ndarray]:
-    """Each contestant's speed in every round, in an order that changes, after one run that warms up."""
-    for contestant in contestants:
-        contestant.work()
-    chance = random.Random(7)
-    rounds = [{one.name: one.speed() for one in chance.sample(contestants, len(contestants))} for _ in range(ROUNDS)]
-    return {one.name: np.array([speeds[one.name] for speeds in rounds]) for one in contestants}
 
 
 def _padded(lengths: Sequence[int], max_batch_tokens: int) -> int:

@@ -1,0 +1,169 @@
+"""`embed` from file to file against the best its model can do, and against others that hold all texts in memory."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ovembed import batches, corpus
+from ovembed.engine import OpenVINOEngine
+from ovembed.local import LocalEmbedder
+from tests.bench.contest import Contestant, repeated, same_model, speeds_of
+from tests.bench.material import sentence_transformer
+from tests.bench.report import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ovembed import ModelEntry
+    from tests.bench.material import Material
+
+BUDGETS = (256, 512, 1024, 2048)
+FEW_LINES, MANY_LINES = 50_000, 1_000_000
+WORDS_OF_A_LINE = 4
+
+
+@dataclass(frozen=True)
+class Texts:
+    """`times` is how often we embed them, for a job of several chunks; `length` is that of a batch like them.
+
+    The goals: against sentence-transformers with torch, and against the programs with the same IR.
+    """
+
+    name: str
+    texts: Sequence[str]
+    times: int
+    length: int
+    against_torch: float
+    against_same_ir: float
+
+
+def measure(material: Material) -> Iterator[Figure]:
+    """Real tokens per second of the full-int8 model, reading and writing included; then memory."""
+    entry = material.model("full-int8")
+    chance = random.Random(7)
+    mixed = [_passage(material.sentences, chance) for _ in range(300)]
+    yield from _speed(material, entry, Texts("short", material.sentences, 4, 16, 8, 2))
+    yield from _speed(material, entry, Texts("mixed", mixed, 10, 128, 8, 1.6))
+    yield from _memory(material, entry)
+
+
+def _passage(sentences: Sequence[str], chance: random.Random) -> str:
+    """5 to 350 words, log-normal around 90."""
+    words: list[str] = []
+    wanted = min(350, max(5, round(chance.lognormvariate(4.5, 0.8))))
+    while len(words) < wanted:
+        words += chance.choice(sentences).split()
+    return " ".join(words[:wanted])
+
+
+def _speed(material: Material, entry: ModelEntry, texts: Texts) -> Iterator[Figure]:
+    """Medians of the rounds' ratios. Torch, which is slow, has every tenth text."""
+    engine = OpenVINOEngine.load(entry)
+    lengths = [min(len(tokens), entry.spec.max_tokens) for tokens in engine.tokenize(texts.texts)]
+    total = sum(lengths)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        pool = stack.enter_context(ThreadPoolExecutor(engine.streams))
+        embedder = stack.enter_context(LocalEmbedder(engine, entry.name))
+        ours = Contestant("embed", total * texts.times, _job(embedder, texts, folder))
+        ceilings = [_unpadded(engine, pool, lengths, budget) for budget in BUDGETS]
+        ceilings += [repeated(engine, pool, count, texts.length, total) for count in (4, 8, 16, 32)]
+        same_ir = _same_ir(material, entry, texts, total, folder)
+        torch = sentence_transformer(material.source)
+        few = slice(None, None, 10)
+        slow = Contestant(
+            "sentence-transformers, torch", sum(lengths[few]), lambda: torch.encode(list(texts.texts[few]))
+        )
+        speeds = speeds_of([ours, *ceilings, *same_ir, slow])
+    ceiling = max((one.name for one in ceilings), key=lambda name: float(np.median(speeds[name])))
+
+    def ratio(name: str) -> float:
+        return float(np.median(speeds[ours.name] / speeds[name]))
+
+    yield Figure(f"{texts.name}: share of the ceiling ({ceiling})", 100 * ratio(ceiling), ".0f", "%", at_least=85)
+    yield Figure(f"{texts.name}: against {slow.name}", ratio(slow.name), unit="x", at_least=texts.against_torch)
+    for other in same_ir:
+        yield Figure(f"{texts.name}: against {other.name}", ratio(other.name), unit="x", at_least=texts.against_same_ir)
+    yield Figure(f"{texts.name}: texts", len(lengths) / total * float(np.median(speeds[ours.name])), ",.0f", "texts/s")
+    restlessness = float(speeds[ceiling].max() / speeds[ceiling].min())
+    yield Figure(f"{texts.name}: the ceiling's fastest round / slowest", restlessness, unit="x")
+
+
+def _job(embedder: LocalEmbedder, texts: Texts, folder: Path) -> Callable[[], object]:
+    source, output = folder / "texts.txt", folder / "vectors.npy"
+    source.write_text("\n".join([*texts.texts] * texts.times), encoding="utf-8")
+
+    def run() -> None:
+        entries = corpus.Inputs([str(source)], io.BytesIO()).entries()
+        with corpus.open_writer(output, "npy", io.BytesIO(), force=True) as writer:
+            corpus.embed_corpus(entries, embedder, writer, corpus.Options(truncate=True))
+
+    return run
+
+
+def _unpadded(engine: OpenVINOEngine, pool: ThreadPoolExecutor, lengths: Sequence[int], budget: int) -> Contestant:
+    """Batches of these lengths, in each of which all texts are as long as they are on average; nothing around it."""
+    groups = batches.plan(lengths, budget)
+    means = [round(sum(lengths[position] for position in group) / len(group)) for group in groups]
+    work = [[[1000] * mean] * len(group) for group, mean in zip(groups, means, strict=True)]
+    tokens = sum(len(group) * mean for group, mean in zip(groups, means, strict=True))
+    return Contestant(f"unpadded batches of {budget}", tokens, lambda: list(pool.map(engine.run, work)))
+
+
+def _same_ir(material: Material, entry: ModelEntry, texts: Texts, total: int, folder: Path) -> list[Contestant]:
+    """openvino-genai takes part where it is installed: pip install openvino-genai."""
+    openvino = sentence_transformer(same_model(material, entry, folder / "same"), backend="openvino")
+    found = [
+        Contestant("sentence-transformers, openvino, same IR", total, lambda: openvino.encode(list(texts.texts))),
+    ]
+    try:
+        from openvino_genai import TextEmbeddingPipeline
+    except ImportError:
+        return found
+    pipeline = TextEmbeddingPipeline(
+        str(entry.folder),
+        "CPU",
+        pooling_type=TextEmbeddingPipeline.PoolingType.MEAN,
+        normalize=True,
+        max_length=entry.spec.max_tokens,
+    )
+
+    def in_batches() -> None:
+        for start in range(0, len(texts.texts), 32):
+            pipeline.embed_documents(list(texts.texts[start : start + 32]))
+
+    return [*found, Contestant("openvino-genai, batches of 32, same IR", total, in_batches)]
+
+
+def _memory(material: Material, entry: ModelEntry) -> Iterator[Figure]:
+    """Peaks of whole processes, memory-mapped output included."""
+    words = [" ".join(sentence.split()[:WORDS_OF_A_LINE]) for sentence in material.sentences]
+    with tempfile.TemporaryDirectory() as folder:
+        few, many = (_peak_megabytes(entry, words, count, Path(folder)) for count in (FEW_LINES, MANY_LINES))
+    yield Figure(f"peak memory, {FEW_LINES:,} lines", few, ".0f", "MB")
+    yield Figure(f"peak memory, {MANY_LINES:,} lines", many, ".0f", "MB")
+    yield Figure(f"{MANY_LINES:,} lines / {FEW_LINES:,} lines", many / few, unit="x", at_most=1.3)
+
+
+def _peak_megabytes(entry: ModelEntry, lines: Sequence[str], count: int, folder: Path) -> float:
+    source = folder / "lines.txt"
+    with source.open("w", encoding="utf-8") as file:
+        file.writelines(f"{lines[number % len(lines)]} {number}\n" for number in range(count))
+    command = [sys.executable, "-m", "ovembed", "embed", str(source), "--model", str(entry.folder), "--force", "-q"]
+    process = subprocess.Popen([*command, "-o", str(folder / "vectors.npy")])
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit("the job failed")
+    return usage.ru_maxrss / 1024
