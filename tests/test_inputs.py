@@ -90,6 +90,11 @@ def test_an_encoding_can_be_named(tmp_path: Path) -> None:
     assert texts(entries(path, encoding="koi8-r")) == ["жизнь"]
 
 
+def test_an_unknown_encoding_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No encoding 'nope'"):
+        Inputs([str(write(tmp_path, "a.txt", "a"))], io.BytesIO(), Reading(encoding="nope"))
+
+
 def test_what_is_no_text_is_refused_and_the_others_are_read(tmp_path: Path) -> None:
     picture = write(tmp_path, "a.txt", bytes(range(128, 256)) * 40 + b"\0\x01")
     other = write(tmp_path, "b.txt", "fine")

@@ -122,5 +122,5 @@ def conclude(talk: Talk, summary: Summary, pace: Pace, output: Path | None) -> N
     talk.say(f"{summary.texts:,} texts{told}, {summary.tokens:,} tokens in {pace.total} -> {output}")
     if summary.refused:
         raise TextsRefused(
-            f"{summary.refused} of {summary.texts + summary.refused} texts have no vector: see {errors_of(output)}."
+            f"{summary.refused} of {summary.texts + summary.refused} texts could not be embedded: see {errors_of(output)}."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import os
 from dataclasses import dataclass, field
@@ -66,11 +67,13 @@ class Inputs:
         *,
         on_encoding: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
-        """Raises InputError, before anything is read, for a path that is not there or a folder without files.
+        """Raises InputError, before anything is read, for a path that is not there, a folder without files, or an
+        unknown encoding.
 
         `on_encoding` hears name and encoding of every file that is not UTF-8.
         """
         self._reading = reading or Reading()
+        _check_encoding(self._reading.encoding)
         self._names = [name for path in paths for name in _files_of(path, self._reading.glob)]
         self._stdin = stdin
         self._on_encoding = on_encoding
@@ -124,6 +127,13 @@ class Inputs:
 
     def _follow(self, raw: BinaryIO) -> None:
         self._raw = raw
+
+
+def _check_encoding(name: str | None) -> None:
+    try:
+        codecs.lookup(name or "utf-8")
+    except LookupError as error:
+        raise InputError(f"No encoding '{name}'. Leave --encoding out to have it detected.") from error
 
 
 def _files_of(path: str, glob: str | None) -> Iterable[str]:

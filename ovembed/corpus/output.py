@@ -50,7 +50,9 @@ def open_writer(
         return
     taken = [path for path in files_of(output, kind) if path.exists()]
     if taken and not force and not update and not (resume and folder_of(output).exists()):
-        raise InputError(f"{taken[-1]} exists already. Replace it with --force, or choose another --output.")
+        raise InputError(
+            f"{taken[-1]} exists already. Replace it with --force or --update, or choose another --output."
+        )
     with Partial(output, kind, resume=resume, force=force) as writer:
         yield writer
 

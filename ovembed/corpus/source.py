@@ -86,7 +86,7 @@ class Source:
             encoding = self.encoding or detect(file.peek(SAMPLE_BYTES)[:SAMPLE_BYTES])  # type: ignore[attr-defined]
             if encoding is None:
                 raise UnicodeError("it is no text in any known encoding")
-            if encoding not in {"utf-8", "utf-8-sig"}:
+            if self.encoding is None and encoding not in {"utf-8", "utf-8-sig"}:
                 self.on_encoding(self.name, encoding)
             stream = io.TextIOWrapper(file, encoding, errors="surrogateescape", newline=newline)
             try:

@@ -40,8 +40,8 @@ class Split:
         if not all(number.isdecimal() for number in numbers):
             raise InputError(f"'{words}': {':'.join(numbers)} is no number of tokens.")
         split = cls(kind, *map(int, numbers))
-        if kind == "tokens" and not 0 <= split.overlap < split.tokens:
-            raise InputError(f"'{words}': texts that overlap by {split.overlap} tokens must have more than that.")
+        if kind == "tokens" and split.tokens <= split.overlap:
+            raise InputError(f"'{words}': the texts must have more than {split.overlap} tokens.")
         return split
 
 
