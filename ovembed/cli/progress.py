@@ -121,6 +121,5 @@ def conclude(talk: Talk, summary: Summary, pace: Pace, output: Path | None) -> N
     told = f" ({', '.join(notes)})" if notes else ""
     talk.say(f"{summary.texts:,} texts{told}, {summary.tokens:,} tokens in {pace.total} -> {output}")
     if summary.refused:
-        raise TextsRefused(
-            f"{summary.refused} of {summary.texts + summary.refused} texts could not be embedded: see {errors_of(output)}."
-        )
+        count = f"{summary.refused:,} of {summary.texts + summary.refused:,}"
+        raise TextsRefused(f"{count} texts could not be embedded: see {errors_of(output)}.")
