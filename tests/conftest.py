@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from ovembed import ExportRequest, ModelRepository, export_model
 from ovembed.hub import DEFAULT_MODEL
@@ -26,6 +27,20 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 STS = ROOT.parent / "shared" / "data" / "sts-dev.tsv"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Processes share the files out: the tests of a file share its fixtures, and those with Docker its images."""
+    for item in items:
+        in_docker = "docker_engine" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("docker" if in_docker else item.nodeid.partition("::")[0]))
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this run see."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(autouse=True)
@@ -59,21 +74,31 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> ModelRepository:
-    """`tiny` (fp32), and the default model as `minilm` (int8) and `minilm-fp32`, made by the real export."""
-    made = ModelRepository(tmp_path_factory.mktemp("repository") / "models")
-    export_model(ExportRequest(str(tiny_bert), name="tiny", precision="fp32"), made)
-    export_model(ExportRequest(DEFAULT_MODEL, name="minilm"), made)
-    export_model(ExportRequest(DEFAULT_MODEL, name="minilm-fp32", precision="fp32"), made)
+def repository(whole_run: Path, tiny_bert: Path) -> ModelRepository:
+    """`tiny` (fp32), and the default model as `minilm` (int8) and `minilm-fp32`, made by the real export.
+
+    All processes of the run share it: a test that changes a model copies it first.
+    """
+    made = ModelRepository(whole_run / "repository" / "models")
+    with FileLock(whole_run / "repository.lock"):
+        for request in (
+            ExportRequest(str(tiny_bert), name="tiny", precision="fp32"),
+            ExportRequest(DEFAULT_MODEL, name="minilm"),
+            ExportRequest(DEFAULT_MODEL, name="minilm-fp32", precision="fp32"),
+        ):
+            if request.name not in made.names():
+                export_model(request, made)
     return made
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(whole_run: Path) -> Path:
     """What a user installs, built from this checkout."""
-    place = tmp_path_factory.mktemp("wheel")
+    place = whole_run / "wheel"
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(place), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
+    with FileLock(whole_run / "wheel.lock"):
+        if not list(place.glob("*.whl")):
+            subprocess.run(command, check=True, capture_output=True)
     [built] = place.glob("*.whl")
     return built
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from ovembed.bench.tune import Trial, choose, tune
 from ovembed.engine import EngineSettings
 from ovembed.errors import EndpointError, EndpointRefused, RepositoryError
 from ovembed.launch import local_server
-from ovembed.repository import Tuning, read_tuning, write_tuning
+from ovembed.repository import Tuning, read_model, read_tuning, write_tuning
 from ovembed.serving.work import work_for
 from tests.cli import failure, ovembed
 from tests.fakes import FakeEngine, make_entry, make_spec
@@ -175,11 +176,12 @@ class TestTuning:
         assert work_for(entry, EngineSettings(threads=8, streams=2)).batch_tokens == 4 * 192
 
     def test_every_streams_and_batch_is_tried_and_the_best_is_kept(
-        self, repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+        self, repository: ModelRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("ovembed.bench.tune._WARM_UP_S", 0.02)
         monkeypatch.setattr("ovembed.bench.tune._COUNTED_S", 0.05)
-        entry = repository.get("tiny")
+        shutil.copytree(repository.folder / "tiny", tmp_path / "tiny")
+        entry = read_model(tmp_path / "tiny")
         tried: list[Trial] = []
         best = tune(entry, EngineSettings(threads=2), on_trial=tried.append)
         assert [(trial.tuning.streams, trial.tuning.batch_tokens) for trial in tried] == [
@@ -188,7 +190,6 @@ class TestTuning:
         ]
         assert best in [trial.tuning for trial in tried]
         assert best in [Tuning(**known) for known in json.loads((entry.folder / "tuning.json").read_text()).values()]
-        (entry.folder / "tuning.json").unlink()
 
 
 class TestCommand:
