@@ -365,6 +365,23 @@ def test_changes_of_the_configuration_are_seen_and_sighup_looks_for_others(
     assert "minilm-fp32 is served" not in talk
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_ends_with_the_terminal_that_it_was_started_in(
+    repository: ModelRepository, tmp_path: Path, workers: str
+) -> None:
+    master, slave = os.openpty()
+    url_file = tmp_path / "url"
+    arguments = ("--model", "tiny", "--port", "0", "--url-file", str(url_file), "--workers", workers)
+    with subprocess.Popen(command(repository, *arguments), stdin=slave, stderr=subprocess.PIPE, text=True) as process:
+        os.close(slave)
+        wait_for_url(process, url_file)
+        os.close(master)
+        process.send_signal(signal.SIGHUP)
+        _, talk = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert talk.splitlines()[-1] == "Stopped."
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():

@@ -217,6 +217,29 @@ def test_a_worker_that_dies_is_replaced_and_its_counts_stay(server: Server) -> N
     assert "Another starts" in talk
 
 
+def test_while_a_worker_cannot_come_back_the_other_serves_and_tells(server: Server, models: ModelRepository) -> None:
+    folder = models.get("tiny").folder
+    aside = folder.rename(folder.with_name("aside"))
+    victim, _ = workers(server)
+    victim.kill()
+    wait_until(lambda: health(server) == 503)
+    replies = on_new_connections(server, "POST", "/v1/embeddings", 20, json={"input": "a"})
+    assert {reply.status_code for reply in replies} == {200}
+    aside.rename(folder)
+    wait_until(lambda: health(server) == 200)
+    code, talk = server.stop()
+    assert code == 0
+    assert "holds no model" in talk
+
+
+def health(server: Server) -> int:
+    """0 for a connection that waited for a worker which did not come back."""
+    try:
+        return httpx.get(f"{server.url}/health", trust_env=False, timeout=PATIENCE_S).status_code
+    except httpx.ReadError:
+        return 0
+
+
 def test_told_to_stop_all_workers_answer_what_they_have(server: Server) -> None:
     texts = ["a b c"] * 2_000
 

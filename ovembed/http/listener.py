@@ -57,6 +57,15 @@ def bound_together(host: str, port: int, count: int) -> Iterator[list[socket.soc
         yield [stack.enter_context(_bound(host, port, socket.SO_REUSEPORT)) for _ in range(count)]
 
 
+def again(listener: socket.socket) -> socket.socket:
+    """In place of one of several, which is closed; until it listens, connections go to the others."""
+    renewed = socket.socket(listener.family, listener.type, listener.proto)
+    renewed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    renewed.bind(listener.getsockname())
+    listener.close()
+    return renewed
+
+
 @contextlib.contextmanager
 def _bound(host: str, port: int, option: int = socket.SO_REUSEADDR) -> Iterator[socket.socket]:
     try:

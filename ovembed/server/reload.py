@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -62,18 +63,30 @@ def logged(reload: Reload) -> Reload:
 
 
 async def follow(config_path: Path, reload: Reload) -> None:
-    """Reload whenever the configuration file has changed, and on SIGHUP, until cancelled."""
+    """Reload whenever the configuration file has changed, and on SIGHUP, until cancelled.
+
+    A SIGHUP because the terminal has gone is what it is to every program: the end.
+    """
     told = asyncio.Event()
+    in_terminal = _in_terminal()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)
     known = None
     while True:
         found = await asyncio.to_thread(stamp, config_path)
-        if told.is_set() or found != known:
+        if told.is_set() and in_terminal and not _in_terminal():
+            signal.raise_signal(signal.SIGTERM)
+        elif told.is_set() or found != known:
             told.clear()
             known = found
             await reload()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(told.wait(), _POLL_S)
+
+
+def _in_terminal() -> bool:
+    with contextlib.suppress(OSError):
+        return os.isatty(0)
+    return False
 
 
 class Reloader:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ovembed import cores
 from ovembed.errors import OvembedError, ServerError
-from ovembed.http.listener import bound_together, url_of
+from ovembed.http.listener import again, bound_together, url_of
 from ovembed.server.reload import follow, logged
 from ovembed.server.workers import merging
 from ovembed.server.workers.channel import Channel, Gone
@@ -126,7 +126,10 @@ class _Supervisor:
         await follow(self._selection.config_path, self._reload)
 
     async def _keep(self, share: _Share) -> None:
-        """One worker after another. Raises what keeps the first one from serving."""
+        """One worker after another. Raises what keeps the first one from serving.
+
+        Connections wait for the next one. When it cannot serve either they are closed, and new ones go to the others.
+        """
         pause_s = _FIRST_PAUSE_S
         if share is not self._shares[0]:
             await self._first_loaded.wait()
@@ -143,6 +146,8 @@ class _Supervisor:
             if not self._started:
                 raise worker.failure or ServerError(f"Worker {share.number} ended with {code} before it could serve.")
             pause_s = _FIRST_PAUSE_S if worker.listened else min(2 * pause_s, _LONGEST_PAUSE_S)
+            if not worker.listened:
+                share = replace(share, listener=again(share.listener))
             because = worker.failure or f"it ended with {code}."
             _LOG.warning("Worker %d: %s Another starts in %g s.", share.number, because, pause_s)
             with contextlib.suppress(TimeoutError):
