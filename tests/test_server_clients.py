@@ -6,14 +6,16 @@ import asyncio
 import json
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import openai
 import pytest
+import tiktoken
 from huggingface_hub import AsyncInferenceClient, InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
+from langchain_openai import OpenAIEmbeddings
 
 from ovembed import vectors
 from ovembed.errors import TextTooLong
@@ -22,7 +24,7 @@ from tests.fakes import FakeEngine, make_spec
 from tests.serving import PATIENCE_S, application, expected, on_a_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 PROMPTS = {"query": "q: ", "document": "d: "}
@@ -43,6 +45,7 @@ def url(engine: FakeEngine) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def no_token_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "none")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -110,6 +113,32 @@ def test_openai_s_asynchronous_client(url: str, engine: FakeEngine) -> None:
 
     replies = asyncio.run(ask())
     np.testing.assert_array_equal(np.concatenate(list(map(rows_of, replies))), expected(engine, *TEXTS))
+
+
+@pytest.fixture
+def langchain(url: str) -> Callable[..., OpenAIEmbeddings]:
+    def make(**options: Any) -> OpenAIEmbeddings:
+        return OpenAIEmbeddings(model="org/fake", base_url=f"{url}/v1", **options)
+
+    return make
+
+
+def test_langchain_with_texts(langchain: Callable[..., OpenAIEmbeddings], engine: FakeEngine) -> None:
+    embeddings = langchain(check_embedding_ctx_length=False)
+    np.testing.assert_array_equal(np.float32(embeddings.embed_documents(TEXTS)), expected(engine, *TEXTS))
+    np.testing.assert_array_equal(np.float32(embeddings.embed_query("a")), expected(engine, "a")[0])
+    assert len(langchain(check_embedding_ctx_length=False, dimensions=3).embed_query("a")) == 3
+
+
+def test_langchain_s_default_sends_ids_of_another_tokenizer_and_is_told_what_to_set(
+    langchain: Callable[..., OpenAIEmbeddings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as their vocabulary shows it. tiktoken loads its own from the internet; here its ids are made of bytes."""
+    ranks = {bytes([byte]): 50_000 + byte for byte in range(256)}
+    encoding = tiktoken.Encoding("bytes", pat_str=r"\w+|\W+", mergeable_ranks=ranks, special_tokens={})
+    monkeypatch.setattr(tiktoken, "get_encoding", lambda name: encoding)
+    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
+        langchain().embed_query("a")
 
 
 @pytest.mark.parametrize("path", ["", "/", "/embed"])

@@ -210,9 +210,10 @@ def drips(connection: socket.socket) -> bool:
 def test_those_who_leave_harm_nobody(engine_of_a_port: tuple[FakeEngine, str, Any]) -> None:
     engine, url, batcher = engine_of_a_port
     engine.gate.clear()
-    in_a_batch, in_the_queue = (ask(url, text) for text in ("runs", "waits"))
-    batcher.wait_for(requests=2)
+    in_a_batch = ask(url, "runs")
     assert engine.started.wait(PATIENCE_S)
+    in_the_queue = ask(url, "waits")
+    batcher.wait_for(requests=2)
     for leaving in (in_a_batch, in_the_queue):
         leaving.close()
     for future in batcher.futures:
