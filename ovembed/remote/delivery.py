@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
@@ -35,7 +35,8 @@ class Delivery:
     def deliver(self, texts: Sequence[str], parts: Sequence[slice], threads: int) -> list[Embeddings]:
         """The vectors, part after part, however they were cut up on their way.
 
-        Raises the error of the earliest part that failed; what was not yet sent by then is not sent.
+        Raises the error of the earliest part that failed; what was not yet sent by then is not sent, and what is under
+        way is waited for only to find the earliest text at fault: an endpoint in trouble may never answer.
         """
         futures: list[Future[list[Embeddings]]] = [Future() for _ in parts]
         waiting = deque(zip(parts, futures, strict=True))
@@ -56,8 +57,10 @@ class Delivery:
         try:
             for worker in workers:
                 worker.start()
-            for worker in workers:
-                worker.join()
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            if any(isinstance(future.exception(), TextError) for future in done):
+                for worker in workers:
+                    worker.join()
         finally:
             self._abandoned.set()
         _raise_earliest(futures)
