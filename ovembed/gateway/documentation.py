@@ -1,4 +1,4 @@
-"""/openapi.json, /docs and /redoc, which FastAPI gives the original. The pages load their scripts as FastAPI's do.
+"""/openapi.json, /docs and /redoc, which FastAPI gives the original; both pages are the same, and need no other host.
 
 Format: https://spec.openapis.org/oas/v3.1.1.html
 """
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
-from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from ovembed.gateway.schema import EmbeddingRequest
 from ovembed.gateway.statistics import SERVICE
+from ovembed.http.page import page
 from ovembed.http.replies import json_response
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 _SCHEMAS = "#/components/schemas/"
+_TAG = "Embeddings"
 
 
 class EmbeddingResponseData(BaseModel):
@@ -73,6 +74,15 @@ _ERRORS = {
 }
 
 
+_TOLD = {
+    "/v1/health_check": "Whether the gateway runs; the backend is not asked.",
+    "/v1/statistics": "Latencies of the last requests, in seconds.",
+    "/health": "Whether the gateway runs.",
+    "/ready": "Whether requests will be answered: the backend has the model.",
+    "/metrics": "Metrics for Prometheus.",
+}
+
+
 def document() -> dict[str, Any]:
     _, schemas = models_json_schema(
         [(model, "serialization") for model in (EmbeddingRequest, EmbeddingResponse, HTTPValidationError, Error)],
@@ -81,13 +91,10 @@ def document() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": SERVICE, "description": "OPEA Microservice Infrastructure", "version": "0.1.0"},
+        "tags": [{"name": _TAG}],
         "paths": {
             "/v1/embeddings": {"post": _embeddings()},
-            "/v1/health_check": _get("Whether the gateway runs; the backend is not asked"),
-            "/v1/statistics": _get("Latencies of the last requests, in seconds"),
-            "/health": _get("Whether the gateway runs"),
-            "/ready": _get("Whether the backend has the model and requests will be answered", also={503: "Not ready."}),
-            "/metrics": _get("Metrics for Prometheus"),
+            **{path: {"get": _get(path, about)} for path, about in _TOLD.items()},
         },
         "components": {"schemas": schemas["$defs"]},
     }
@@ -96,34 +103,43 @@ def document() -> dict[str, Any]:
 def routes() -> list[Route]:
     return [
         Route("/openapi.json", _json, include_in_schema=False),
-        Route("/docs", _swagger, include_in_schema=False),
-        Route("/redoc", _redoc, include_in_schema=False),
+        Route("/docs", _page, include_in_schema=False),
+        Route("/redoc", _page, include_in_schema=False),
     ]
 
 
 def _embeddings() -> dict[str, Any]:
+    answers = {
+        200: ("The vectors, in the order of the inputs.", "EmbeddingResponse"),
+        422: ("The body is not as described.", "HTTPValidationError"),
+        **{status: (about, "Error") for status, about in _ERRORS.items()},
+    }
+    example = """curl -H 'Content-Type: application/json' -d '{"input": ["a text", "another"]}' http://HOST:6000/v1/embeddings"""
     return {
-        "summary": "Vectors of texts, or of token ids",
-        "operationId": "embedding_v1_embeddings_post",
+        **_operation("embeddings", "Vectors of texts, or of token ids.", example),
         "requestBody": {"required": True, "content": _content("EmbeddingRequest")},
         "responses": {
-            "200": {
-                "description": "The vectors, in the order of the inputs.",
-                "content": _content("EmbeddingResponse"),
-            },
-            "422": {"description": "The body is not as described.", "content": _content("HTTPValidationError")},
-            **{str(status): {"description": about, "content": _content("Error")} for status, about in _ERRORS.items()},
+            str(status): {"description": about, "headers": {}, "content": _content(schema)}
+            for status, (about, schema) in answers.items()
         },
     }
 
 
-def _get(summary: str, *, also: dict[int, str] | None = None) -> dict[str, Any]:
-    responses = {200: "Yes." if also else "OK", **(also or {})}
+def _get(path: str, about: str) -> dict[str, Any]:
+    answers = {200: "Yes.", 503: "Not now."} if path == "/ready" else {200: "Always."}
     return {
-        "get": {
-            "summary": summary,
-            "responses": {str(status): {"description": about} for status, about in responses.items()},
-        }
+        **_operation(path.rpartition("/")[2], about, f"curl http://HOST:6000{path}"),
+        "responses": {str(status): {"description": answer, "headers": {}} for status, answer in answers.items()},
+    }
+
+
+def _operation(name: str, summary: str, example: str) -> dict[str, Any]:
+    return {
+        "tags": [_TAG],
+        "operationId": name,
+        "summary": summary,
+        "parameters": [],
+        "x-codeSamples": [{"lang": "Shell", "source": example}],
     }
 
 
@@ -135,33 +151,5 @@ async def _json(_request: Request) -> Response:
     return json_response(document())
 
 
-async def _swagger(_request: Request) -> Response:
-    return HTMLResponse(
-        f"""<!DOCTYPE html>
-<html>
-<head>
-<title>{SERVICE} - Swagger UI</title>
-<link rel="stylesheet" href="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="https://cdn.jsdelivr.net/npm/swagger-ui-dist@5/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({{url: "openapi.json", dom_id: "#swagger-ui"}})</script>
-</body>
-</html>
-"""
-    )
-
-
-async def _redoc(_request: Request) -> Response:
-    return HTMLResponse(
-        f"""<!DOCTYPE html>
-<html>
-<head><title>{SERVICE} - ReDoc</title></head>
-<body>
-<redoc spec-url="openapi.json"></redoc>
-<script src="https://cdn.jsdelivr.net/npm/redoc@2/bundles/redoc.standalone.js"></script>
-</body>
-</html>
-"""
-    )
+async def _page(_request: Request) -> Response:
+    return page(document())

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.responses import HTMLResponse, Response
-
+from ovembed.http.page import page
 from ovembed.http.replies import json_response
 from ovembed.server.openapi.described import Described, Offer, Reply
 from ovembed.server.openapi.document import document
-from ovembed.server.openapi.page import POLICY, page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from ovembed.server.openapi.described import Schema
     from ovembed.serving.models import ServedModel
@@ -36,7 +35,7 @@ def describe(app: Starlette, models: Mapping[str, ServedModel], *, secured: bool
         return json_response(current(request))
 
     async def as_page(request: Request) -> Response:
-        return HTMLResponse(page(current(request)), headers={"Content-Security-Policy": POLICY})
+        return page(current(request))
 
     app.routes.extend(
         [

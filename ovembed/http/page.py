@@ -1,4 +1,4 @@
-"""The document as a page that needs nothing else: no script, no other file, no other host."""
+"""An OpenAPI document as a page that needs nothing else: no script, no other file, no other host."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from starlette.responses import HTMLResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from ovembed.server.openapi.described import Schema
+    from starlette.responses import Response
 
+    Schema = Mapping[str, Any]
     Operation = tuple[str, str, Mapping[str, Any]]
 
 _STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
-POLICY = (
+_POLICY = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The Content-Security-Policy under which the page works."""
 
 _LIMITS = {
     "minimum": "at least",
@@ -36,8 +37,16 @@ _LIMITS = {
 }
 
 
-def page(document: Mapping[str, Any]) -> str:
-    """`document` is one that `document.document` made."""
+def page(document: Mapping[str, Any]) -> Response:
+    """The page, under a Content-Security-Policy that forbids whatever it does not need.
+
+    Each operation of the document has tags, an operationId, a summary, parameters, x-codeSamples, and headers at each
+    of its responses.
+    """
+    return HTMLResponse(_render(document), headers={"Content-Security-Policy": _POLICY})
+
+
+def _render(document: Mapping[str, Any]) -> str:
     info, schemas = document["info"], document["components"]["schemas"]
     sections = {tag["name"]: list(_operations(document, tag["name"])) for tag in document["tags"]}
     return f"""<!doctype html>
