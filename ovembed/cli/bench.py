@@ -42,10 +42,10 @@ def bench(
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
-    """Measure a model in this process, or a server under load, against the ceiling.
+    """Measure a model, or a server under load.
 
-    The ceiling is what the compiled model does with batches of equally long texts and nothing around it. A server's
-    share of it is told when the repository here holds the model that it serves.
+    Both are held against the ceiling: what a model does here in batches of equally long texts and nothing around it. A
+    server's share of it is told when the repository here holds the model that it serves.
     """
     from ovembed.bench import Load, make_texts
     from ovembed.engine import EngineSettings, default_cache_dir

@@ -13,9 +13,7 @@ from ovembed.cli.output import Talk, print_json, stdout_console
 if TYPE_CHECKING:
     from ovembed.deploy import Files, ImageSettings, Subject
 
-app = typer.Typer(
-    help="Write deployment files for the models of a repository.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(help="Write Dockerfile, compose or Kubernetes files.", no_args_is_help=True, rich_markup_mode=None)
 _DEFAULT_REPOSITORY = Path("models")
 _IMAGES = ("server", "gateway")
 

@@ -142,7 +142,9 @@ def gateway(
     log_format: LogFormatOpt = "text",
     quiet: QuietOpt = False,
 ) -> None:
-    """Serve as OPEA's embedding microservice, in front of OVMS or TEI, or by itself.
+    """Serve as the OPEA embedding microservice.
+
+    In front of OVMS or TEI, or by itself.
 
     The environment variables of the original count too: EMBEDDING_COMPONENT_NAME, MODEL_ID, OVMS_EMBEDDING_ENDPOINT,
     TEI_EMBEDDING_ENDPOINT, TOKEN_URL, CLIENTID, CLIENT_SECRET, HF_TOKEN, LOGFLAG.

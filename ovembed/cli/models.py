@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ovembed.repository import ModelEntry
 
 app = typer.Typer(
-    help="Look at the models of a repository, check them again, remove them.",
+    help="List, show, verify and remove exported models.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )

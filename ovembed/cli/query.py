@@ -55,7 +55,7 @@ def query(
     timeout: TimeoutOpt = 120.0,
     quiet: QuietOpt = False,
 ) -> None:
-    """Find the texts of an embedded file that are nearest to a query.
+    """Find the texts nearest to a query, in an output of embed.
 
     The search is exact. The model is the one of the repository that made the file, unless --model or --url names it;
     vectors of another model are refused.
