@@ -62,8 +62,9 @@ def embed(
 ) -> None:
     """Turn texts and files into vectors.
 
-    The output is JSON, JSONL, NPY, NPZ, Parquet or SQLite. The model runs in this process (--model), or behind an endpoint (--url). Without either, the only model of
-    the repository is taken. Texts that cannot be embedded are told in <output>.errors.jsonl, and the exit code is 1.
+    The output is JSON, JSONL, NPY, NPZ, Parquet or SQLite. The model runs in this process (--model), or
+    behind an endpoint (--url). Without either, the only model of the repository is taken. Texts that cannot be embedded
+    are told in <output>.errors.jsonl, and the exit code is 1.
     """
     from ovembed import corpus
 
