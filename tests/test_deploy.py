@@ -173,26 +173,23 @@ class TestDockerfile:
         assert f"ovembed=={__version__}" in text(dockerfile(ImageSettings()), "Dockerfile")
         assert list(dockerfile(ImageSettings())) == ["Dockerfile", ".dockerignore"]
         assert "COPY wheels" not in text(dockerfile(ImageSettings()), "Dockerfile")
-        assert "COPY --chown=5000:5000 models" not in text(dockerfile(ImageSettings()), "Dockerfile")
+        assert "COPY --chown" not in text(dockerfile(ImageSettings()), "Dockerfile")
 
     def test_a_wheel_and_models_become_part_of_the_context(self, one: ModelRepository, tmp_path: Path) -> None:
         wheel = tmp_path / "ovembed-9.9-py3-none-any.whl"
         wheel.write_bytes(b"wheel")
         done = ovembed("deploy", "dockerfile", "out", "--wheel", str(wheel), "--bake", cwd=tmp_path)
         assert done.stdout.decode().split() == [
-            "out/Dockerfile", "out/.dockerignore", "out/wheels/ovembed-9.9-py3-none-any.whl", "out/models"
+            "out/Dockerfile", "out/.dockerignore", "out/wheels/ovembed-9.9-py3-none-any.whl", "out/baked"
         ]  # fmt: skip
         assert "ARG OVEMBED=/wheels/ovembed-9.9-py3-none-any.whl" in (tmp_path / "out/Dockerfile").read_text()
-        copied = ModelRepository(tmp_path / "out" / "models")
+        copied = ModelRepository(tmp_path / "out" / "baked")
         assert copied.names() == one.names()
         assert not (copied.folder / ".staging").exists()
-
-    def test_models_that_lie_there_already_stay(self, one: ModelRepository) -> None:
-        here = one.folder.parent
-        (one.folder / ".mine").touch()
-        written = write(dockerfile(ImageSettings(models=one.folder)), here, force=True)
-        assert [path.name for path in written] == ["Dockerfile", ".dockerignore"]
-        assert (one.folder / ".mine").exists()
+        add_model(one, "later")
+        assert "exists already" in failure(ovembed("deploy", "dockerfile", "out", "--bake", cwd=tmp_path))
+        assert ovembed("deploy", "dockerfile", "out", "--bake", "--force", cwd=tmp_path).returncode == 0
+        assert copied.names() == one.names() == [MODEL, "later"]
 
 
 class TestCompose:

@@ -21,7 +21,6 @@ def write(files: Files, folder: Path, *, force: bool) -> list[Path]:
 
     Raises InputError, and writes nothing, when one exists already (unless `force`) or cannot be made.
     """
-    files = {name: content for name, content in files.items() if not _is_in_place(folder / name, content)}
     missing = [content for content in files.values() if isinstance(content, Path) and not content.exists()]
     if missing:
         raise InputError(f"{missing[0]} does not exist.")
@@ -37,12 +36,8 @@ def write(files: Files, folder: Path, *, force: bool) -> list[Path]:
             for name in files:
                 _move(stage / name, folder / name)
     except OSError as error:
-        raise InputError(f"{error.filename or folder} cannot be written: {error.strerror}.") from error
+        raise InputError(f"{error.filename or folder} cannot be written: {error.strerror or error}.") from error
     return [folder / name for name in files]
-
-
-def _is_in_place(path: Path, content: str | Path) -> bool:
-    return isinstance(content, Path) and path.exists() and path.samefile(content)
 
 
 def _make(path: Path, content: str | Path) -> None:

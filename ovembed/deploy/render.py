@@ -52,7 +52,7 @@ def dockerfile(settings: ImageSettings, config: str = DEFAULT_CONFIG_NAME) -> Fi
     if wheel is not None:
         files[f"wheels/{wheel.name}"] = wheel
     if settings.models is not None:
-        files["models"] = settings.models
+        files["baked"] = settings.models
     return files
 
 
