@@ -164,17 +164,18 @@ def fault(status: int, text: str) -> Response:
 
 
 class FakeTei:
-    """Answers as a TEI does that takes at most so many inputs at once."""
+    """Answers as a TEI does that takes at most so many inputs at once; `tells` is what it says of itself."""
 
-    def __init__(self, *, most: int) -> None:
+    def __init__(self, *, most: int, tells: bytes | None = None) -> None:
         self.engine = FakeEngine()
         self.sizes: list[int] = []
         self.keys: list[str | None] = []
         self._most = most
+        self._tells = orjson.dumps({"model_id": "theirs", "max_client_batch_size": most}) if tells is None else tells
         self.app = Starlette(routes=[Route("/info", self._info), Route("/embed", self._embed, methods=["POST"])])
 
     async def _info(self, _request: Request) -> Response:
-        return Response(orjson.dumps({"model_id": "theirs", "max_client_batch_size": self._most}))
+        return Response(self._tells, 200 if self._tells else 404)
 
     async def _embed(self, request: Request) -> Response:
         texts = orjson.loads(await request.body())["inputs"]

@@ -472,6 +472,15 @@ def test_more_than_tei_takes_is_sent_in_parts() -> None:
     assert backend.sizes == [3, 3, 3, 1]
 
 
+@pytest.mark.parametrize("tells", [b"", b"hello", b"[]", b"{}"])
+def test_tei_need_not_tell_about_itself(tells: bytes) -> None:
+    backend = FakeTei(most=8, tells=tells)
+    with running(backend.app) as url, gateway_to(tei(url)) as client:
+        reply = embed(client, ["a", "b"])
+        assert_vectors(rows_of(reply), backend.engine, ["a", "b"])
+        assert reply.json()["model"] is None
+
+
 # Settings.
 
 

@@ -104,13 +104,13 @@ class _Handlers:
 
 
 def _reply(result: Embeddings, encoding_format: EncodingFormat) -> bytes:
-    """EmbeddingResponse of comps/cores/proto/api_protocol.py, its keys in that order; no usage where none is known."""
+    """EmbeddingResponse of comps/cores/proto/api_protocol.py, its keys in that order; null is what is not known."""
     rows = wire.encode_vectors(result.vectors, encoding_format)
     tokens = {"prompt_tokens": result.total_tokens, "total_tokens": result.total_tokens, "completion_tokens": 0}
     return orjson.dumps(
         {
             "object": "list",
-            "model": result.model,
+            "model": result.model or None,
             "data": [
                 {"index": index, "object": "embedding", "embedding": embedding} for index, embedding in enumerate(rows)
             ],

@@ -38,7 +38,7 @@ class UsageInfo(BaseModel):
 
 class EmbeddingResponse(BaseModel):
     object: str = "list"
-    model: str
+    model: str | None = None
     data: list[EmbeddingResponseData]
     usage: UsageInfo | None = None
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _NOT_THERE = re.compile(
     r"Mediapipe (graph definition|is retired|is not loaded|graph precondition)|Model with requested"
 )
-_NO_KEY = "Unauthorized request due to invalid or missing api-key"
 _TOO_LONG = re.compile(r"Input length (?P<length>\d+) longer than allowed (?P<limit>\d+)")
 # What a calculator objects to stands behind the name of its node.
 _OBJECTION = re.compile(r'" failed: (?P<objection>.+)$')

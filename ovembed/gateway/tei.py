@@ -13,7 +13,7 @@ import httpx
 import orjson
 
 from ovembed import wire
-from ovembed.errors import RequestError
+from ovembed.errors import EndpointError, EndpointLost, EndpointRefused, EndpointTimeout, RequestError
 from ovembed.gateway.backend import Backend, cut
 from ovembed.remote.dialects import TEI, TEI_ROUTE
 from ovembed.remote.embedder import joined
@@ -63,9 +63,14 @@ class TeiBackend(Backend):
         await self._upstream.aclose()
 
     async def _known_info(self) -> dict[str, Any]:
-        """What the backend says of itself, asked once."""
+        """What the backend says of itself, asked once; nothing where it has no such route."""
         if self._info is None:
-            self._info = wire.parse_object((await self._upstream.get("/info")).content)
+            try:
+                self._info = wire.parse_object((await self._upstream.get("/info")).content)
+            except (EndpointRefused, EndpointTimeout, EndpointLost):
+                raise
+            except (EndpointError, RequestError):
+                self._info = {}
         return self._info
 
     async def _embed(self, inputs: Sequence[str] | Sequence[Tokens]) -> Embeddings:
