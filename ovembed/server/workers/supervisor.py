@@ -174,7 +174,7 @@ class _Supervisor:
         return None
 
     async def _ask_all(self, question: OfOne) -> list[Any]:
-        """The answers, Gone for each that is missing; metrics with what was counted by workers that have ended."""
+        """The answers, Gone for each that is missing; but what was counted by a worker never goes missing."""
         answers = await asyncio.gather(*(self._ask(share, question) for share in self._shares))
         return [*answers, self._counted] if isinstance(question, GetFamilies) else answers
 
@@ -186,7 +186,7 @@ class _Supervisor:
             async with asyncio.timeout(None if isinstance(question, GetOutcome) else _PATIENCE_S):
                 answer = await worker.ask(question)
         except (Gone, TimeoutError):
-            return Gone()
+            return merging.counted(worker.last_families) if isinstance(question, GetFamilies) else Gone()
         if isinstance(question, GetFamilies):
             worker.last_families = answer
         return answer
