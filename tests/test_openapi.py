@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from ovembed.errors import ModelUnready, ShuttingDown, TextError
+from ovembed.server.exchange import EMBEDDING_FAULTS
 from ovembed.server.openapi import Described
 from ovembed.server.service import Service
 from ovembed.server.settings import ServeSettings
@@ -119,20 +121,30 @@ def test_what_schemathesis_tries_is_answered_as_described(url: str, tmp_path: Pa
     result = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),
-            *("--seed", "1", "--max-examples", "30", "--no-color"),
+            *("--seed", "1", "--max-examples", "20", "--no-color"),
             *("--header", f"Authorization: Bearer {KEY}"),
         ],
         cwd=tmp_path,
         env=os.environ | {"NO_PROXY": "127.0.0.1"},
         capture_output=True,
         text=True,
-        timeout=2 * PATIENCE_S,
+        timeout=4 * PATIENCE_S,
     )
     assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
 def test_every_curl_line_works(document: dict[str, Any]) -> None:
+    run_curl_lines(document)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
+def test_every_curl_line_works_where_a_model_must_be_named() -> None:
+    with served({"one": FakeEngine(), "other": FakeEngine()}) as url:
+        run_curl_lines(document_of(url))
+
+
+def run_curl_lines(document: dict[str, Any]) -> None:
     for operation in operations(document).values():
         [sample] = operation["x-codeSamples"]
         command = shlex.split(sample["source"].replace("Bearer KEY", f"Bearer {KEY}"))
@@ -141,6 +153,18 @@ def test_every_curl_line_works(document: dict[str, Any]) -> None:
             [*command, "--silent", "--fail", "--noproxy", "*"], capture_output=True, timeout=PATIENCE_S
         )
         assert result.returncode == 0, sample
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v3/embeddings", "/embed"])
+@pytest.mark.parametrize("kind", [*EMBEDDING_FAULTS, ModelUnready, ShuttingDown], ids=lambda kind: kind.__name__)
+def test_faults_are_told_as_described(kind: type[Exception], path: str) -> None:
+    engine = FakeEngine()
+    engine.fault = kind(0, "problem") if issubclass(kind, TextError) else kind("what happened")
+    with served({"fake": engine}) as url:
+        response = httpx.post(url + path, json={"input": "a", "inputs": "a"}, trust_env=False)
+        described = operations(document_of(url))["POST", path]["responses"]
+    assert str(response.status_code) in described
+    assert {name.lower() for name in described[str(response.status_code)]["headers"]} <= set(response.headers)
 
 
 def test_work_needs_a_key_where_there_are_keys(document: dict[str, Any]) -> None:

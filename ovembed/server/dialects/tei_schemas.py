@@ -28,11 +28,9 @@ def request(offer: Offer) -> Schema:
 
 
 def model_parameter(offer: Offer) -> Schema:
-    return {
-        "type": "string",
-        "examples": list(offer.models),
-        "description": "One of the models that are served, if there are several; what the body says comes first.",
-    }
+    told = "One of the models that are served, if there are several; what the body says comes first."
+    examples = {"examples": list(offer.models)} if len(offer.models) > 1 else {}
+    return {"type": "string", "description": told, **examples}
 
 
 def reply(offer: Offer) -> Schema:

@@ -78,8 +78,8 @@ class Described(Route):
     """A route with what stands about it in the description.
 
     tag: the dialect. body: what a request must hold, with an example under `examples`. parameters: schemas of what
-    stands in the path and, for the rest of the names, in the query. shown: the path to describe, where the route
-    takes many.
+    stands in the path and, for the rest of the names, in the query; one with `examples` stands in the curl line.
+    shown: the path to describe, where the route takes many.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import orjson
 
@@ -153,7 +153,12 @@ def _curl(
     path = route.shown
     for name in route.param_convertors:
         path = path.replace(f"{{{name}}}", quote(_example(parameters[name])) if name in parameters else "")
-    words = ["curl", server.rstrip("/") + path]
+    query = {
+        name: _example(schema)
+        for name, schema in parameters.items()
+        if name not in route.param_convertors and "examples" in schema
+    }
+    words = ["curl", server.rstrip("/") + path + ("?" + urlencode(query) if query else "")]
     if needs_key:
         words += ["-H", "Authorization: Bearer KEY"]
     if body is not None:
