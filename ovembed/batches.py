@@ -49,23 +49,21 @@ def plan(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
     return groups
 
 
-def window(lengths: Sequence[int], anchor: int, max_batch_tokens: int) -> range:
+def window(lengths: Sequence[int], anchor: int, max_batch_tokens: int, *, max_padding: int = _COST_OF_A_BATCH) -> range:
     """The run of neighbours around `anchor` that fits the budget and pads least, of a count of the ladder.
 
     `lengths` are padded ones and ascend. The window always holds the anchor. It grows by whichever neighbour is nearer
-    in length until neither fits, or padding would cost more than a batch of its own.
+    in length until neither fits, or would cost more padding than `max_padding`, as the shorter or to the others.
     """
     start, stop = anchor, anchor + 1
     while True:
         shortest, longest, count = lengths[start], lengths[stop - 1], stop - start
-        below = (
-            start > 0 and longest * (count + 1) <= max_batch_tokens and longest - lengths[start - 1] <= _COST_OF_A_BATCH
-        )
+        below = start > 0 and longest * (count + 1) <= max_batch_tokens and longest - lengths[start - 1] <= max_padding
         above = (
             stop < len(lengths)
             and lengths[stop] * (count + 1) <= max_batch_tokens
-            and lengths[stop] - shortest <= _COST_OF_A_BATCH
-            and (lengths[stop] - longest) * count <= _COST_OF_A_BATCH
+            and lengths[stop] - shortest <= max_padding
+            and (lengths[stop] - longest) * count <= max_padding
         )
         if not below and not above:
             return _trimmed(start, anchor, stop)

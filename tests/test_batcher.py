@@ -128,6 +128,16 @@ def test_a_long_text_is_overtaken_once_by_short_ones(batcher: MakeBatcher) -> No
     assert [len(batch[0]) for batch in engine.batches[1:4]] == [2, 30, 2]
 
 
+def test_short_texts_that_pass_a_long_one_may_take_as_long_as_it(batcher: MakeBatcher) -> None:
+    engine = FakeEngine()
+    fair = batcher(engine, max_batch_tokens=16)
+    hold_first_batch(engine, fair)
+    futures = [fair.submit([tokens(32)]), *(fair.submit([tokens(4, seed)]) for seed in range(20))]
+    engine.gate.set()
+    wait(futures, PATIENCE_S)
+    assert [len(batch) for batch in engine.batches[1:4]] == [8, 1, 4]
+
+
 def test_short_texts_do_not_wait_behind_many_long_ones(batcher: MakeBatcher) -> None:
     engine = FakeEngine()
     fair = batcher(engine, max_batch_tokens=16)

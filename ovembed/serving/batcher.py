@@ -215,7 +215,7 @@ class Batcher:
 
     def _take(self) -> list[_Text]:
         """Remove the next batch from the queue."""
-        chosen = batches.window(self._lengths, self._anchor(), self._max_batch_tokens)
+        chosen = self._choose()
         taken = self._by_length[chosen.start : chosen.stop]
         del self._by_length[chosen.start : chosen.stop], self._lengths[chosen.start : chosen.stop]
         for text in taken:
@@ -226,15 +226,17 @@ class Batcher:
             self._by_age.popleft()
         return taken
 
-    def _anchor(self) -> int:
-        """Where the text stands that the next batch is for."""
-        oldest = _length(self._by_age[0])
+    def _choose(self) -> range:
+        """Where the texts of the next batch stand."""
+        oldest = batches.padded_length(len(self._by_age[0].tokens))
         much_shorter = bisect_right(self._lengths, oldest // 2)
         is_long = 2 * oldest > self._max_batch_tokens
         if self._oldest_was_passed_over or not is_long or not much_shorter:
             # Of the texts of its length, the oldest of all comes first.
-            return bisect_left(self._lengths, oldest)
-        return min(range(min(much_shorter, _MOST_COMPARED)), key=lambda place: self._by_length[place].queued_at)
+            return batches.window(self._lengths, bisect_left(self._lengths, oldest), self._max_batch_tokens)
+        anchor = min(range(min(much_shorter, _MOST_COMPARED)), key=lambda place: self._by_length[place].queued_at)
+        # As many as can pass: they may take as long as the long text, and what padding costs them, waiting would too.
+        return batches.window(self._lengths, anchor, max(oldest, self._max_batch_tokens), max_padding=oldest)
 
     def _run(self, batch: list[_Text]) -> None:
         """Settle every text of the batch, whatever the engine does."""
