@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ovembed.repository import ModelEntry
 
 # The newest that starts: later packages of each changed what it calls.
-INFINITY = ("infinity_emb[torch,server]==0.0.77", "click<8.2", "transformers<4.50", "optimum<2", "torch==2.13.0")
+INFINITY = ("infinity_emb[torch,server]==0.0.77", "click<8.2", "transformers<4.49", "optimum<2", "torch==2.13.0")
 START_S = 120
 
 
@@ -57,6 +57,7 @@ def infinity(model: Path, venv: Path) -> Iterator[str | None]:
         port = probe.getsockname()[1]
     command = [str(venv / "bin" / "infinity_emb"), "v2", "--model-id", str(model), "--port", str(port)]
     options = ["--host", "127.0.0.1", "--device", "cpu", "--no-bettertransformer", "--served-model-name", "peer"]
+    options += ["--url-prefix", "/v1"]
     environment = os.environ | {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
     environment.pop("PYTHONPATH", None)
     url = f"http://127.0.0.1:{port}"
