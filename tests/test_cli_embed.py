@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from ovembed.corpus import open_stored
 from ovembed.launch import local_server
 from tests.cli import failure, ovembed
 
@@ -172,18 +173,71 @@ def test_a_closed_pipe_is_silent(tiny: str, tmp_path: Path) -> None:
         assert process.stderr.read() == b""
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(texts: Path, tiny: str, tmp_path: Path) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Full after 1.5 MB."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small disk needs root")
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("no small disk can be mounted here")
-    try:
-        path = tmp_path / "many.txt"
-        path.write_text("the cat\n" * 3000, encoding="utf-8")
-        assert "no space left" in failure(ovembed("embed", str(path), "--model", tiny, "-o", str(disk / "a.npy")))
-        assert list(disk.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tiny: str, small_disk: Path, tmp_path: Path) -> None:
+    (small_disk / "other").write_bytes(bytes(1_490_000))
+    path = tmp_path / "many.txt"
+    path.write_text("the cat\n" * 3000, encoding="utf-8")
+    assert "no space left" in failure(ovembed("embed", str(path), "--model", tiny, "-o", str(small_disk / "a.npy")))
+    assert [entry.name for entry in small_disk.iterdir()] == ["other"]
+
+
+def test_a_full_disk_is_no_end_where_there_is_more_of_it(tiny: str, small_disk: Path, tmp_path: Path) -> None:
+    path = tmp_path / "many.txt"
+    path.write_text("the cat\n" * 12_000, encoding="utf-8")
+    command = ("embed", str(path), "--model", tiny, "-o", str(small_disk / "a.npy"))
+    told = failure(ovembed(*command))
+    assert "no space left" in told
+    assert "4096 rows are kept" in told
+    assert "--resume" in told
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    done = ovembed(*command, "--resume")
+    assert (done.returncode, "4,096 from the job that broke off" in done.stderr.decode()) == (0, True)
+    assert np.load(small_disk / "a.npy").shape == (12_000, 32)
+    assert sorted(entry.name for entry in small_disk.iterdir()) == ["a.meta.jsonl", "a.npy"]
+
+
+def test_bad_rows_are_told_by_the_exit_code_and_their_file(tiny: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "the cat", "nr": 1}\n{"text": ""}\n', encoding="utf-8")
+    command = ("embed", "a.jsonl", "--id-column", "nr", "--model", tiny, "-o", "out.parquet")
+    done = ovembed(*command, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1] == (
+        "ovembed: 1 of 2 texts could not be embedded: see out.parquet.errors.jsonl."
+    )
+    with open_stored(tmp_path / "out.parquet") as stored:
+        assert [row.item.id for row in stored.rows] == ["1"]
+    assert "a.jsonl line 2: the text is empty" in failure(ovembed(*command, "--strict", "--force", cwd=tmp_path))
+
+
+def test_runs_of_tokens_by_the_models_own_tokenizer(tiny: str, url: str, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("the cat is in the house by the river " * 20, encoding="utf-8")
+    command = ("embed", "a.md", "--split", "tokens:12:3", "--prompt-name", "query")
+    done = ovembed(*command, "--model", tiny, "-o", "a.npy", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with open_stored(tmp_path / "a.npy") as stored:
+        assert {row.tokens for row in stored.rows[:-1]} == {12}
+        assert stored.space.prompt == "find: "
+    words = failure(ovembed("embed", "a.md", "--split", "tokens:12", "--url", url, cwd=tmp_path))
+    assert "does not tell its tokens" in words
+
+
+def test_an_update_says_what_it_kept_and_a_complete_job_is_not_resumed(tiny: str, texts: Path, tmp_path: Path) -> None:
+    command = ("embed", str(texts), "--model", tiny, "-o", "out.npz")
+    assert ovembed(*command, cwd=tmp_path).returncode == 0
+    assert "nothing to resume" in ovembed(*command, "--resume", cwd=tmp_path).stderr.decode()
+    texts.write_text("\n".join([*TEXTS, "a new one"]), encoding="utf-8")
+    assert "5 texts (4 unchanged)" in ovembed(*command, "--update", cwd=tmp_path).stderr.decode()

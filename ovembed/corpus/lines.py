@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
 
+from ovembed.corpus.positions import Positions
 from ovembed.corpus.rows import Row
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _SCAN_BYTES = 16 * 1024 * 1024
 _LINE_FEED = ord("\n")
 
 
-class Lines(Sequence[bytes]):
+class Lines(Positions[bytes]):
     """The lines of a file, or of its bytes from `start` to `stop`, without their ends."""
 
     def __init__(self, path: Path, start: int = 0, stop: int | None = None) -> None:
@@ -33,18 +33,11 @@ class Lines(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    @overload
-    def __getitem__(self, position: int) -> bytes: ...
-    @overload
-    def __getitem__(self, position: slice) -> Sequence[bytes]: ...
-    def __getitem__(self, position: int | slice) -> bytes | Sequence[bytes]:
-        if isinstance(position, slice):
-            return [self[one] for one in range(*position.indices(len(self)))]
-        one = range(len(self))[position]
-        return self._map[self._starts[one] : self._starts[one + 1]].rstrip(b"\r\n")
+    def at(self, position: int) -> bytes:
+        return self._map[self._starts[position] : self._starts[position + 1]].rstrip(b"\r\n")
 
 
-class LineRows(Sequence[Row]):
+class LineRows(Positions[Row]):
     """A row in each line after the first `skip`."""
 
     def __init__(self, lines: Lines, skip: int = 0) -> None:
@@ -54,14 +47,8 @@ class LineRows(Sequence[Row]):
     def __len__(self) -> int:
         return len(self._lines) - self._skip
 
-    @overload
-    def __getitem__(self, position: int) -> Row: ...
-    @overload
-    def __getitem__(self, position: slice) -> Sequence[Row]: ...
-    def __getitem__(self, position: int | slice) -> Row | Sequence[Row]:
-        if isinstance(position, slice):
-            return [self[one] for one in range(*position.indices(len(self)))]
-        return Row.from_json(orjson.loads(self._lines[self._skip + range(len(self))[position]]))
+    def at(self, position: int) -> Row:
+        return Row.from_json(orjson.loads(self._lines.at(self._skip + position)))
 
 
 def _starts(content: mmap.mmap | bytes, start: int, stop: int) -> NDArray[np.int64]:

@@ -6,15 +6,15 @@ The schema's metadata: `ovembed` holds the space as JSON. Format: https://parque
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
 from ovembed.corpus import precision
+from ovembed.corpus.positions import Positions
 from ovembed.corpus.rows import Row, Space
 from ovembed.corpus.stored import StoredVectors, reading
 from ovembed.errors import MissingExtra
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _SPACE_KEY = b"ovembed"
 _EMBEDDING = "embedding"
 _GROUPS_KEPT = 2
+# Numbers do not get smaller, but slower to read.
+_COMPRESSION = {"id": "zstd", "text": "zstd", "source": "zstd"}
 
 
 def write(stored: StoredVectors, path: Path) -> None:
@@ -45,10 +47,6 @@ def write(stored: StoredVectors, path: Path) -> None:
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
 
-# Numbers do not get smaller, but slower to read.
-_COMPRESSION = {"id": "zstd", "text": "zstd", "source": "zstd"}
-
-
 def read(path: Path) -> StoredVectors:
     """The vectors are in memory, the rows are read in groups."""
     _, pq = _arrow()
@@ -65,7 +63,7 @@ def read(path: Path) -> StoredVectors:
         return StoredVectors(space, codes, _ParquetRows(file), release=file.close)
 
 
-class _ParquetRows(Sequence[Row]):
+class _ParquetRows(Positions[Row]):
     """Rows of the group that was asked for last are kept."""
 
     def __init__(self, file: pyarrow.parquet.ParquetFile) -> None:
@@ -78,16 +76,9 @@ class _ParquetRows(Sequence[Row]):
     def __len__(self) -> int:
         return self._starts[-1]
 
-    @overload
-    def __getitem__(self, position: int) -> Row: ...
-    @overload
-    def __getitem__(self, position: slice) -> Sequence[Row]: ...
-    def __getitem__(self, position: int | slice) -> Row | Sequence[Row]:
-        if isinstance(position, slice):
-            return [self[one] for one in range(*position.indices(len(self)))]
-        one = range(len(self))[position]
-        group = bisect_right(self._starts, one) - 1
-        return Row.from_json(self._group(group)[one - self._starts[group]])
+    def at(self, position: int) -> Row:
+        group = bisect_right(self._starts, position) - 1
+        return Row.from_json(self._group(group)[position - self._starts[group]])
 
     def _read_group(self, group: int) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._file.read_row_group(group, columns=self._columns).to_pylist()

@@ -11,13 +11,13 @@ megabytes of packages, for an index that pays only far beyond what one machine e
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
 from ovembed.corpus import precision
+from ovembed.corpus.positions import Positions
 from ovembed.corpus.rows import Row, Space
 from ovembed.corpus.stored import StoredVectors, reading
 
@@ -81,7 +81,7 @@ def _read(connection: sqlite3.Connection) -> StoredVectors:
     return StoredVectors(space, codes, _SqlRows(connection, count), release=connection.close)
 
 
-class _SqlRows(Sequence[Row]):
+class _SqlRows(Positions[Row]):
     """Positions in the table count from 1, as SQLite gives them."""
 
     def __init__(self, connection: sqlite3.Connection, count: int) -> None:
@@ -91,15 +91,7 @@ class _SqlRows(Sequence[Row]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, position: int) -> Row: ...
-    @overload
-    def __getitem__(self, position: slice) -> Sequence[Row]: ...
-    def __getitem__(self, position: int | slice) -> Row | Sequence[Row]:
-        if isinstance(position, slice):
-            wanted = range(*position.indices(self._count))
-            return [self[one] for one in wanted]
-        one = range(self._count)[position]
+    def at(self, position: int) -> Row:
         select = f"SELECT {', '.join(_COLUMNS)} FROM rows WHERE position = ?"  # noqa: S608  names of our own
-        found: tuple[Any, ...] = self._connection.execute(select, (one + 1,)).fetchone()
+        found: tuple[Any, ...] = self._connection.execute(select, (position + 1,)).fetchone()
         return Row.from_json(dict(zip(_COLUMNS, found, strict=True)))
