@@ -440,6 +440,15 @@ def test_a_model_that_is_not_in_the_repository_cannot_be_compared(start: Start, 
     assert "has no 'two' to compare with (tiny, minilm, minilm-fp32); name it with --expect" in report.problem
 
 
+def test_without_a_name_to_go_by_the_only_model_of_the_repository_counts(
+    recorded: Endpoint, tiny_alone: ModelRepository
+) -> None:
+    recorded.replies = {"/v1/health_check": (200, b'{"Service Title": "opea_service@embedding"}')}
+    report = check_health(recorded.url, reference=Reference(tiny_alone))
+    assert report.healthy, report.problem
+    assert report.checks[-1].detail.endswith("to 'org/tiny' (fp32)")
+
+
 def test_our_server_tells_which_model_it_is_by_its_fingerprint(repository: ModelRepository, tmp_path: Path) -> None:
     own = tmp_path / "config.json"
     folder = str(repository.get("tiny").folder.resolve())

@@ -23,7 +23,7 @@ class Kind:
 
     live and ready: routes that answer with a status alone. per_model: there are KServe v2's routes for each model.
     api: where the API stands unless the URL says so. parts: a model may stand on others, as a classic OVMS graph does.
-    one_model: the name of the model does not matter, as there is one only.
+    one_model: what to call the only model of a server that does not care for its name.
     """
 
     name: str
@@ -43,7 +43,7 @@ def identify(get: Callable[[str], httpx.Response]) -> Kind:
     if about.get("name") == _OURS:
         return Kind(f"{_OURS} {about.get('version', '')}".strip(), **_KSERVE)
     if _fields(get("/v1/health_check")).get("Service Title") == _GATEWAY_TITLE:
-        return Kind("OPEA embedding gateway", live="/v1/health_check", one_model="the gateway's")
+        return Kind("OPEA embedding gateway", live="/v1/health_check", one_model="its model")
     info = _fields(get("/info"))
     if "model_id" in info and "max_client_batch_size" in info:
         return Kind("text-embeddings-inference", live="/health", ready="/health", one_model=str(info["model_id"]))

@@ -61,16 +61,16 @@ class Reference:
         return told
 
     def _entry(self, served: str, embed: Callable[[str], Embeddings]) -> ModelEntry:
-        """The model of that name; else the one of the fingerprint that the server tells."""
-        if self.name is not None:
-            return self.repository.get(self.name)
-        if served in self.repository.names():
-            return self.repository.get(served)
+        """The model of that name; else the one of the fingerprint that the server tells, or the only one there is."""
+        names = self.repository.names()
+        if self.name is not None or served in names:
+            return self.repository.get(self.name or served)
         fingerprint = embed("Which model is this?").fingerprint
-        for entry in self.repository.models():
-            if entry.spec.fingerprint == fingerprint:
+        entries = self.repository.models()
+        for entry in entries:
+            if entry.spec.fingerprint == fingerprint or len(entries) == 1:
                 return entry
-        held = ", ".join(self.repository.names()) or "no model"
+        held = ", ".join(names) or "no model"
         raise InputError(f"{self.repository.folder}/ has no '{served}' to compare with ({held}); name it with --expect")
 
 
