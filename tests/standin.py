@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from tests.engine import DockerEngine
 
 ROOT = Path(__file__).parents[1]
-IMAGE = "ovembed-test-standin:2026.3"
+IMAGE = f"ovembed-test-standin-{os.getpid()}:2026.3"  # two runs may share an engine
 USER = 5000
 
 _DOCKERFILE = f"""
