@@ -16,6 +16,7 @@ OvembedError
 │   └── ConfigMissing      its configuration file is gone
 ├── EngineError        OpenVINO could not load or run the model
 ├── ServerError        a server could not be started
+├── ClusterError       a Ray cluster could not be reached, or could not do the job
 ├── NotReady           something did not become ready in the time allowed
 ├── Unauthorized       a request for work without a valid key
 ├── BodyTimeout        a client that kept the body of its request back
@@ -114,6 +115,10 @@ class EngineError(OvembedError):
 
 class ServerError(OvembedError):
     """A server could not be started."""
+
+
+class ClusterError(OvembedError):
+    """A Ray cluster could not be reached, or could not do the job."""
 
 
 class NotReady(OvembedError):

@@ -54,8 +54,9 @@ HOMES = {
     "bs4": {"corpus"},
     "jinja2": {"deploy"},
     "pydantic": {"gateway"},
+    "ray": {"cluster"},
 }
-INSIDE_FUNCTIONS = {"optimum", "nncf", "torch", "transformers", "pyarrow", "pypdfium2", "bs4"}
+INSIDE_FUNCTIONS = {"optimum", "nncf", "torch", "transformers", "pyarrow", "pypdfium2", "bs4", "ray"}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from ovembed.cli.options import (
     UrlsOpt,
 )
 from ovembed.cli.output import Talk, stdout_bytes
-from ovembed.cli.progress import conclude, shown
+from ovembed.cli.progress import conclude, share_read, shown
+from ovembed.cli.ray import RayJob
 from ovembed.cli.target import open_target
 from ovembed.errors import InputError
 
@@ -58,6 +59,9 @@ def embed(
     concurrency: ConcurrencyOpt = 4,
     retries: RetriesOpt = 8,
     timeout: TimeoutOpt = 120.0,
+    engine: opt.EngineOpt = "local",
+    ray_address: opt.RayAddressOpt = "local",
+    ray_cores: opt.RayCoresOpt = None,
     quiet: QuietOpt = False,
 ) -> None:
     """Turn texts and files into vectors.
@@ -75,8 +79,17 @@ def embed(
     talk = Talk(quiet=quiet)
     reading = corpus.Reading(glob, corpus.Columns(column, id_column), _split(split), encoding)
     inputs = _inputs(files, text, reading, talk)
-    form = corpus.format_of(output, None if kind is None else _one_of(corpus.FORMATS, kind, "--format"))
     numbers = _one_of(corpus.PRECISIONS, precision, "--precision")
+    if _one_of(("local", "ray"), engine, "--engine") == "ray":
+        if output is None or kind is not None or url or resume or update:
+            raise typer.BadParameter(
+                "--engine ray needs --output FOLDER, and takes no --format, --url, --resume, --update."
+            )
+        options = corpus.Options("", dimensions, numbers, truncate, strict=strict)
+        on_ray = RayJob(model, repository, prompt, prompt_name, options, ray_address, ray_cores, force=force)
+        on_ray.run(talk, inputs, output)
+        return
+    form = corpus.format_of(output, None if kind is None else _one_of(corpus.FORMATS, kind, "--format"))
     if output is not None and resume and not update and corpus.is_complete(output, form):
         talk.say(f"{output} is complete; there is nothing to resume.")
         return
@@ -101,7 +114,7 @@ def embed(
         known: corpus.Known | None = None
         if update and output is not None and output.exists():
             known = corpus.Known(stack.enter_context(corpus.open_stored(output, form)))
-        pace = stack.enter_context(shown(talk, inputs))
+        pace = stack.enter_context(shown(talk, functools.partial(share_read, inputs)))
         summary = corpus.embed_corpus(
             inputs.entries(functools.partial(embedder.spans, prompt=words)),
             embedder,

@@ -9,7 +9,7 @@ import typer
 
 from ovembed.cli.options import option
 
-_INPUT, _OUTPUT, _TEXTS = "Input", "Output", "Texts to vectors"
+_INPUT, _OUTPUT, _TEXTS, _CLUSTER = "Input", "Output", "Texts to vectors", "Cluster"
 
 FilesArg = Annotated[
     list[str] | None,
@@ -95,5 +95,31 @@ StrictOpt = Annotated[
         "--strict",
         help="End at the first text that is refused, instead of going on without it.",
         rich_help_panel=_TEXTS,
+    ),
+]
+EngineOpt = Annotated[
+    str,
+    option(
+        "--engine",
+        help="local, or ray: on all machines of a Ray cluster, into a folder of Parquet parts.",
+        rich_help_panel=_CLUSTER,
+    ),
+]
+RayAddressOpt = Annotated[
+    str,
+    option(
+        "--ray-address",
+        help="Head of the cluster as host:port; auto: the one this machine is in; local: this machine alone.",
+        rich_help_panel=_CLUSTER,
+    ),
+]
+RayCoresOpt = Annotated[
+    int | None,
+    option(
+        "--ray-cores",
+        min=1,
+        help="Cores of each worker, which has a model of its own.",
+        show_default="those of the smallest machine",
+        rich_help_panel=_CLUSTER,
     ),
 ]

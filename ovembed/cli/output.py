@@ -77,6 +77,22 @@ class Steps:
             self._label = None
 
 
+@contextlib.contextmanager
+def only_our_words() -> Iterator[None]:
+    """Python's stderr as before, but nothing of what native libraries write to its file descriptor."""
+    sys.stderr.flush()
+    number = sys.stderr.fileno()
+    before = sys.stderr
+    with os.fdopen(os.dup(number), "w", buffering=1, encoding=before.encoding, errors="backslashreplace") as ours:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        sys.stderr = ours
+        try:
+            yield
+        finally:
+            os.dup2(ours.fileno(), number)
+            sys.stderr = before
+
+
 def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.table import Table

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LINES = 10.0
 
 
+def share_read(inputs: Inputs | GivenTexts) -> float | None:
+    """How much of the input is read; None where nobody knows its end."""
+    return inputs.bytes_read / inputs.total_bytes if inputs.total_bytes else None
+
+
 @contextlib.contextmanager
-def shown(talk: Talk, inputs: Inputs | GivenTexts) -> Iterator[Pace]:
-    """Call what it gives with each progress of the job."""
+def shown(talk: Talk, share: Callable[[], float | None]) -> Iterator[Pace]:
+    """Call what it gives with each progress of the job; `share` of it is done, None where nobody knows its end."""
     if not talk.console.is_terminal:
-        yield Pace(inputs, _lines(talk))
+        yield Pace(share, _lines(talk))
         return
     from rich.progress import BarColumn, TextColumn
 
@@ -33,7 +38,7 @@ def shown(talk: Talk, inputs: Inputs | GivenTexts) -> Iterator[Pace]:
             total = None if pace.share is None else 1.0
             bar.update(task, description=pace.line, total=total, completed=pace.share or 0.0)
 
-        yield Pace(inputs, show)
+        yield Pace(share, show)
 
 
 def _lines(talk: Talk) -> Callable[[Pace], None]:
@@ -52,8 +57,8 @@ def _lines(talk: Talk) -> Callable[[Pace], None]:
 class Pace:
     """Speed, padding, what was cut, and the time left where the end of the input is known."""
 
-    def __init__(self, inputs: Inputs | GivenTexts, show: Callable[[Pace], None]) -> None:
-        self._inputs = inputs
+    def __init__(self, share: Callable[[], float | None], show: Callable[[Pace], None]) -> None:
+        self._share = share
         self._show = show
         self._began = time.perf_counter()
         self._progress: Progress | None = None
@@ -68,9 +73,8 @@ class Pace:
 
     @property
     def share(self) -> float | None:
-        """Of the input that is read, from 0 to 1; None where nobody knows its end."""
-        total = self._inputs.total_bytes
-        return self._inputs.bytes_read / total if total else None
+        """Of the job, from 0 to 1; None where nobody knows its end."""
+        return self._share()
 
     @property
     def line(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
-from ovembed.corpus.formats import json, jsonl, npy, npz, parquet, sqlite
+from ovembed.corpus.formats import json, jsonl, npy, npz, parquet, parts, sqlite
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ def format_of(output: Path | None, chosen: Format | None = None) -> Format:
 
 
 def open_stored(path: Path, chosen: Format | None = None) -> StoredVectors:
-    """An output of embed, for reading; the ending tells its format. Close it, or use it in a `with`.
+    """An output of embed, for reading: a file, whose ending tells its format, or a folder of parts.
 
-    Raises InputError, naming the file, when there is none or it is not of the format.
+    Close it, or use it in a `with`. Raises InputError, naming the file, when there is none or it is not of the format.
     """
     if not path.exists():
         raise InputError(f"No file {path}.")
+    if path.is_dir():
+        return parts.read(path)
     return OWNERS[format_of(path, chosen)].read(path)
 
 

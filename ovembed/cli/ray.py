@@ -1,0 +1,70 @@
+"""`ovembed embed --engine ray`."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ovembed.cli.output import only_our_words
+from ovembed.cli.progress import conclude, shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ovembed.cli.output import Talk
+    from ovembed.cli.progress import Pace
+    from ovembed.corpus import GivenTexts, Inputs, Options, Progress
+
+
+@dataclass(frozen=True)
+class RayJob:
+    """What the command line says of a job on a cluster; the prompt of `options` is still to be found."""
+
+    model: str | None
+    repository: Path
+    prompt: str | None
+    prompt_name: str | None
+    options: Options
+    address: str
+    cores: int | None
+    force: bool
+
+    def run(self, talk: Talk, inputs: Inputs | GivenTexts, output: Path) -> None:
+        """Texts are read and split here, and embedded there."""
+        from ovembed import targets
+        from ovembed.cluster import RayCluster, embed_on_ray
+
+        entry = targets.find_model(self.model, self.repository)
+        words = entry.spec.prompt(self.prompt_name) if self.prompt is None else self.prompt
+        share = _Share()
+        with only_our_words(), targets.load_embedder(entry) as splitter, shown(talk, share) as pace:
+            summary = embed_on_ray(
+                inputs.entries(functools.partial(splitter.spans, prompt=words)),
+                entry,
+                output,
+                replace(self.options, prompt=words),
+                RayCluster(self.address, self.cores),
+                force=self.force,
+                on_read=share.begin,
+                on_progress=functools.partial(share.show, pace=pace),
+            )
+        conclude(talk, summary, pace, output)
+
+
+class _Share:
+    """How far the workers are; the input has been read before they begin."""
+
+    def __init__(self) -> None:
+        self._texts = 0
+        self._done = 0
+
+    def begin(self, texts: int) -> None:
+        self._texts = texts
+
+    def show(self, progress: Progress, pace: Pace) -> None:
+        self._done = progress.texts
+        pace(progress)
+
+    def __call__(self) -> float | None:
+        return self._done / self._texts if self._texts else None

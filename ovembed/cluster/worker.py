@@ -1,0 +1,99 @@
+"""One worker of the cluster: it loads the model once, and turns blocks of texts into parts."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ovembed import engine, targets
+from ovembed.cluster.blocks import Block, Embedded, read_texts
+from ovembed.corpus import StoredVectors, embed_corpus, encode_vectors
+from ovembed.corpus.formats import parquet
+from ovembed.corpus.rows import Standing
+from ovembed.errors import ClusterError, InputError, OvembedError
+from ovembed.repository import is_model, read_model
+
+if TYPE_CHECKING:
+    from ovembed.corpus import Options
+    from ovembed.corpus.rows import Block as Rows
+    from ovembed.protocols import Embedder
+
+_EXAMPLES = 3
+
+
+class Worker:
+    """Ray makes one for each share of the cluster's cores, and another in its place when it is killed.
+
+    A block whose worker was killed is given to another, so its part may be written twice, with the same rows.
+    """
+
+    def __init__(self, model: str, name: str, options: Options, threads: int) -> None:
+        self._model = Path(model)
+        self._name = name
+        self._options = options
+        self._threads = threads
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Pickled `Block`s in a column `block`, to as many pickled `Embedded`, or errors, in a column `result`."""
+        results = [pickle.dumps(self._try(pickle.loads(block))) for block in batch["block"]]  # noqa: S301  by us
+        return {"result": np.array(results, dtype=object)}
+
+    def _try(self, block: Block) -> Embedded | OvembedError:
+        """An error that is raised here would be tried again by Ray, and told with its stack."""
+        try:
+            return self._embed(block)
+        except OvembedError as error:
+            return error
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        if not is_model(self._model):
+            raise ClusterError(f"{platform.node()} does not see {self._model}. Put the models where all machines do.")
+        settings = engine.EngineSettings(threads=self._threads, cache_dir=engine.default_cache_dir())
+        return targets.load_embedder(replace(read_model(self._model), name=self._name), settings)
+
+    def _embed(self, block: Block) -> Embedded:
+        collected = _Collected()
+        try:
+            embed_corpus(read_texts(block), self._embedder, collected, self._options)
+        except InputError:
+            if self._options.strict or not collected.standing.refused:
+                raise
+        standing = collected.standing
+        rows = [row for part in collected.parts for row in part.rows]
+        if standing.space is not None:
+            vectors = np.concatenate([part.vectors for part in collected.parts if part.rows])
+            temporary = block.part.with_name(f".{block.part.name}.{os.getpid()}")
+            parquet.write(StoredVectors(standing.space, encode_vectors(vectors, standing.space), rows), temporary)
+            temporary.replace(block.part)
+        return Embedded(
+            number=block.number,
+            space=standing.space,
+            rows=standing.rows,
+            tokens=standing.tokens,
+            truncated=standing.truncated,
+            truncated_places=tuple(row.item.place for row in rows if row.truncated)[:_EXAMPLES],
+            refused=tuple(refused for part in collected.parts for refused in part.refused),
+        )
+
+
+@dataclass
+class _Collected:
+    """A Writer that keeps the rows of a block."""
+
+    standing: Standing = field(default_factory=Standing)
+    parts: list[Rows] = field(default_factory=list)
+
+    def write(self, block: Rows, standing: Standing) -> None:
+        self.parts.append(block)
+        self.standing = standing
+
+    def finish(self) -> None:
+        pass
