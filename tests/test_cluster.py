@@ -36,8 +36,8 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: the engine ray is
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Of a cluster of two nodes with a core each, in processes of its own."""
+def cluster() -> Iterator[tuple[str, psutil.Process]]:
+    """A cluster of two nodes with a core each: its address, and the process above all of its own."""
     script = (
         "import sys; from ray.cluster_utils import Cluster\n"
         "node = {'num_cpus': 1, 'object_store_memory': 80 * 2**20}\n"
@@ -50,8 +50,13 @@ def address() -> Iterator[str]:
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        yield process.stdout.readline().strip(), psutil.Process(process.pid)
         process.communicate()
+
+
+@pytest.fixture
+def address(cluster: tuple[str, psutil.Process]) -> str:
+    return cluster[0]
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +95,7 @@ def test_the_rows_are_those_of_one_process_in_the_same_order(
     assert (done.returncode, done.stdout) == (1, b"")
     summary, message = [line for line in done.stderr.decode().splitlines() if " left" not in line]
     assert summary.startswith("12,387 texts, ")
-    assert "1 of 12388 texts have no vector: see " in message
+    assert "1 of 12,388 texts could not be embedded: see " in message
     assert_same(tmp_path / "out", local)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
     assert [(part["first"], part["rows"]) for part in manifest["parts"]] == [
@@ -132,13 +137,13 @@ def test_a_worker_that_is_killed_costs_only_time(
     ]
     nudge = threading.Event()
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-        while not (running := workers()):
+        while not (running := workers(above)):
             assert process.poll() is None, process.communicate()
             nudge.wait(0.02)
-        os.kill(running[0].pid, signal.SIGKILL)
+        os.kill(running[0], signal.SIGKILL)
         _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, stderr
-    assert b"1 of 12388 texts have no vector" in stderr
+    assert b"1 of 12,388 texts could not be embedded" in stderr
     assert_same(tmp_path / "out", local)
     assert {path.name for path in tmp_path.iterdir()} == {"out", "out.errors.jsonl"}
 
