@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -113,28 +114,27 @@ def test_the_rows_are_those_of_one_process_in_the_same_order(
     assert "exists already" in failure(ovembed(*command, cwd=tmp_path))
 
 
-def workers() -> list[psutil.Process]:
-    return [
-        each for each in psutil.process_iter(["cmdline"]) if "ray::MapWorker" in " ".join(each.info["cmdline"] or [])
-    ]
+def workers(above: psutil.Process) -> list[int]:
+    """Processes of the actors that have the model, or load it, as Ray names them."""
+    found = []
+    for each in above.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "ray::MapWorker" in str(each.cmdline()):
+                found.append(each.pid)
+    return found
 
 
 def test_a_worker_that_is_killed_costs_only_time(
-    address: str, texts: Path, repository: ModelRepository, local: StoredVectors, tmp_path: Path
+    cluster: tuple[str, psutil.Process],
+    texts: Path,
+    repository: ModelRepository,
+    local: StoredVectors,
+    tmp_path: Path,
 ) -> None:
+    address, above = cluster
     target = ("--model", "tiny", "--repository", str(repository.folder), "-o", str(tmp_path / "out"))
-    command = [
-        sys.executable,
-        "-m",
-        "ovembed",
-        "embed",
-        str(texts),
-        *target,
-        "--engine",
-        "ray",
-        "--ray-address",
-        address,
-    ]
+    on_ray = ("--engine", "ray", "--ray-address", address)
+    command = [sys.executable, "-m", "ovembed", "embed", str(texts), *target, *on_ray]
     nudge = threading.Event()
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         while not (running := workers(above)):
