@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_TOKENS = 512
 
 # What a batch costs before its first token, in tokens: more padding than that is worth a batch of its own.
-_COST_OF_A_BATCH = 16
+_COST_OF_A_BATCH = 8
 
 
 def padded_length(length: int) -> int:

@@ -12,7 +12,7 @@ BUDGETS = st.integers(1, 200)
 
 
 # More padding than this is worth a batch of its own.
-FAR = 16
+FAR = 8
 
 
 @given(st.integers(1, 10_000))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Kernels that each stream keeps for shapes it has met, some 35 for a shape of a model of six layers. Unbounded, memory
 # grows with every new shape (tests/bench/memory.py); when few are kept, making them again takes a third of the time.
-_KERNEL_CACHE_CAPACITY = 1024
+_KERNEL_CACHE_CAPACITY = 2048
 
 # Activations that meet int8 weights are quantized in groups of so many values. OpenVINO's own 32 is about 9 %
 # slower; at 128 the mean cosine to the source falls below 0.999 (MiniLM, 3,000 sentences).
