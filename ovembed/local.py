@@ -24,7 +24,8 @@ class LocalEmbedder(Embedder):
         self.engine = engine
         self.name = name
         self._max_batch_tokens = max_batch_tokens
-        self._workers = ThreadPoolExecutor(engine.streams, thread_name_prefix="embed")
+        # One more than can run: it makes its batch ready meanwhile.
+        self._workers = ThreadPoolExecutor(engine.streams + 1, thread_name_prefix="embed")
 
     def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
         admitted = admission.admit_texts(self.engine, texts, truncate=truncate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 from contextlib import contextmanager
@@ -142,11 +143,11 @@ class OpenVINOEngine:
         return self._tokenizer.spans(text)
 
     def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
+        feed = self._feed(batch)
         request = self._requests.get()
         try:
             with _translated("inference failed"):
-                request.infer(self._feed(batch), share_inputs=True)
-                rows: Vectors = request.get_output_tensor(0).data.copy()
+                rows: Vectors = request.infer(feed, share_inputs=True)[0]
         finally:
             self._requests.put(request)
         if not np.isfinite(rows).all():
@@ -157,16 +158,15 @@ class OpenVINOEngine:
 
     def _feed(self, batch: Sequence[Sequence[int]]) -> dict[str, np.ndarray[Any, Any]]:
         """Right-padded inputs, int64 (n, padded length). The attention mask hides the padding, so its id is any."""
-        longest = max(map(len, batch))
-        shape = (len(batch), max(longest, min(batches.padded_length(longest), self.spec.max_tokens)))
-        ids = np.zeros(shape, dtype=np.int64)
-        mask = np.zeros(shape, dtype=np.int64)
-        for row, tokens in enumerate(batch):
-            ids[row, : len(tokens)] = tokens
-            mask[row, : len(tokens)] = 1
-        feed = {"input_ids": ids, "attention_mask": mask}
+        lengths = np.fromiter(map(len, batch), dtype=np.int64, count=len(batch))
+        longest = int(lengths.max())
+        width = max(longest, min(batches.padded_length(longest), self.spec.max_tokens))
+        attended = np.arange(width) < lengths[:, None]
+        ids = np.zeros(attended.shape, dtype=np.int64)
+        ids[attended] = np.fromiter(itertools.chain.from_iterable(batch), dtype=np.int64, count=int(lengths.sum()))
+        feed = {"input_ids": ids, "attention_mask": attended.astype(np.int64)}
         if "token_type_ids" in self._inputs:
-            feed["token_type_ids"] = np.zeros(shape, dtype=np.int64)
+            feed["token_type_ids"] = np.zeros_like(ids)
         return feed
 
 
