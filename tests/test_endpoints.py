@@ -352,6 +352,17 @@ def test_none_that_answers_is_an_error_at_once(unused_url: str) -> None:
         embedder.embed(TEXTS)
 
 
+def test_prompts_are_asked_of_another_endpoint_and_never_left_out_unasked(server: FaultyServer) -> None:
+    with faulty_server() as other, remote(server, other) as embedder:
+        server.gets["/v1/models"] = Reply(503, {"error": "starting"})
+        told = {"id": "served", "prompts": {"document": "passage: "}, "default_prompt": "document"}
+        other.gets["/v1/models"] = Reply(200, {"data": [told]})
+        assert embedder.prompt() == "passage: "
+        other.gets["/v1/models"] = Reply(429, {"error": "busy"})
+        with pytest.raises(EndpointError, match="answered 503: starting"):
+            embedder.prompt()
+
+
 def test_endpoints_that_serve_different_models_are_noticed() -> None:
     with faulty_server() as first, faulty_server() as second:
         second.fingerprint = "another"

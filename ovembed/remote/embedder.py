@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httpx
@@ -101,11 +100,14 @@ class RemoteEmbedder(Embedder):
             self._pool.leave_alone(endpoint, problem)
 
     def _prompts(self) -> Prompts | None:
-        """Of the first endpoint that answers."""
+        """Of the first endpoint that answers. Raises the first EndpointError when none does."""
+        failed: list[EndpointError] = []
         for endpoint in self._endpoints:
-            with suppress(EndpointError):
+            try:
                 return endpoint.prompts()
-        return None
+            except EndpointError as error:
+                failed.append(error)
+        raise failed[0]
 
     def _limits(self) -> Limits:
         """Of the endpoint that takes most; for the others, requests are cut up further."""
