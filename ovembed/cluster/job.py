@@ -21,7 +21,6 @@ from ovembed.errors import ClusterError, InputError, MissingExtra, OvembedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
-    from types import ModuleType
 
     from ovembed.corpus import Options
     from ovembed.repository import ModelEntry
@@ -179,7 +178,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
 
 
-def _import_ray() -> ModuleType:
+def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
