@@ -16,7 +16,7 @@ import pytest
 
 from ovembed import corpus
 from ovembed.corpus import Format, Item, Known, Options, Refused, Summary, job, open_stored
-from ovembed.corpus.rows import Block, Standing
+from ovembed.corpus.rows import Block, Space, Standing
 from ovembed.errors import EngineError, InputError
 from ovembed.local import LocalEmbedder
 from tests.fakes import FakeEngine, make_spec
@@ -47,13 +47,14 @@ def embed(
     *,
     known: Known | None = None,
     options: Options | None = None,
+    name: str = "fake",
     **flags: bool,
 ) -> Summary:
     engine = engine or FakeEngine(make_spec(max_tokens=40))
     given = [Item(entry, "a", line) if isinstance(entry, str) else entry for line, entry in enumerate(entries, start=1)]
     with (
         corpus.open_writer(output, corpus.format_of(output), io.BytesIO(), **flags) as writer,
-        LocalEmbedder(engine, "fake") as embedder,
+        LocalEmbedder(engine, name) as embedder,
     ):
         return corpus.embed_corpus(given, embedder, writer, options or Options(), known=known)
 
@@ -217,6 +218,21 @@ def test_an_update_by_another_model_embeds_all(tmp_path: Path) -> None:
     with open_stored(tmp_path / "a.npy") as stored:
         assert embed(tmp_path / "a.npy", ["one"], engine, known=Known(stored), update=True).reused == 0
     assert engine.texts == ["a", "one"]
+
+
+def test_a_model_under_another_name_is_the_same(tmp_path: Path) -> None:
+    output = tmp_path / "a.npy"
+    broken_off(output, lines(400))
+    assert embed(output, lines(400), name="renamed", resume=True).texts == 392
+    with open_stored(output) as stored:
+        assert embed(output, lines(400), name="again", known=Known(stored), update=True).reused == 392
+
+
+def test_names_count_where_a_fingerprint_is_not_known() -> None:
+    told, untold = Space("fake", "1", 8), Space("fake", None, 8)
+    assert told.is_same(untold)
+    assert not told.is_same(Space("other", None, 8))
+    assert not told.is_same(Space("fake", "2", 8))
 
 
 def test_an_update_embeds_again_what_was_cut_and_may_not_be_now(tmp_path: Path) -> None:

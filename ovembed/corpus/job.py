@@ -279,7 +279,7 @@ class _Job:
                 earlier = None if self._known is None else self._known.space.limit
                 limit = earlier or precision.limit_for(block.vectors, part.space.precision)
                 known = replace(part.space, limit=limit)
-            if replace(part.space, limit=known.limit) != known:
+            if not part.space.is_same(known):
                 if self._began.rows:
                     raise InputError(
                         "The job that broke off had another model, prompt, precision or number of dimensions. "
@@ -291,7 +291,7 @@ class _Job:
     def _is_usable(self, known: Known) -> bool:
         """Are its vectors those that this job would make?"""
         probe = self._part([Item("a", "", 0)], [0])
-        return replace(known.space, limit=None) == probe.space
+        return probe.space.is_same(known.space)
 
 
 def _in_order(parts: Sequence[_Part], refused: Sequence[Refused]) -> Block:

@@ -98,6 +98,16 @@ class Space:
     limit: float | None = None
     prompt: str = ""
 
+    def is_same(self, other: Space) -> bool:
+        """By the fingerprints where both are known, whatever the models are called, else by the names.
+
+        `limit` does not count: it is how the numbers are written down.
+        """
+        known = self.fingerprint is not None and other.fingerprint is not None
+        made_alike = self.fingerprint == other.fingerprint if known else self.model == other.model
+        rest = (self.dimensions, self.precision, self.prompt)
+        return made_alike and rest == (other.dimensions, other.precision, other.prompt)
+
     def to_json(self) -> dict[str, Any]:
         """Model, fingerprint and dimensions; the others where they are not as usual."""
         usual = {"precision": "float32", "limit": None, "prompt": ""}
