@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -321,6 +321,30 @@ def test_several_endpoints_share_the_work() -> None:
         assert len(first.requests) + len(second.requests) == 4
         assert first.requests
         assert second.requests
+
+
+def test_while_one_hangs_requests_go_to_the_other() -> None:
+    gate = threading.Event()
+    with faulty_server() as hanging, faulty_server() as other:
+        hanging.fault = lambda _: None if gate.wait(PATIENCE_S) else BUSY
+        with remote(hanging, other, concurrency=2) as embedder, ThreadPoolExecutor(5) as callers:
+            calls = as_completed([callers.submit(embedder.embed, TEXTS) for _ in range(5)], timeout=PATIENCE_S)
+            try:
+                for _ in range(4):
+                    next(calls)
+            finally:
+                gate.set()
+        assert (len(hanging.requests), len(other.requests)) == (1, 4)
+
+
+def test_one_that_asks_for_a_long_pause_is_left_out_until_all_do() -> None:
+    with faulty_server() as resting, faulty_server() as other, remote(resting, other) as embedder:
+        resting.fault = lambda _: Reply(503, headers={"Retry-After": "3600"})
+        np.testing.assert_allclose(embedder.embed(TEXTS).vectors, other.rows(TEXTS))
+        other.fault = resting.fault
+        with pytest.raises(EndpointBusy, match="answered 503"):
+            embedder.embed(TEXTS)
+        assert (len(resting.requests), len(other.requests)) == (1, 2)
 
 
 def test_one_that_dies_hands_its_work_to_the_others() -> None:

@@ -54,27 +54,32 @@ class Pool:
 
         Raises Abandoned when that happens first.
         """
-        member, wait_s = self._choose()
-        try:
-            if abandoned.wait(wait_s):
-                raise Abandoned("This is a bug.")
-            with self._slots:
+        with self._slots:  # who waits here has not chosen yet: the one to choose is the one that is free then
+            member, wait_s = self._choose()
+            try:
+                if abandoned.wait(wait_s):
+                    raise Abandoned("This is a bug.")
                 yield member.endpoint
-        finally:
-            with self._lock:
-                member.on_their_way -= 1
+            finally:
+                with self._lock:
+                    member.on_their_way -= 1
 
     def succeeded(self, endpoint: Endpoint) -> None:
         self._member(endpoint).failures = 0
 
     def leave_alone(self, endpoint: Endpoint, error: EndpointError) -> None:
-        """For a while, longer with every failure in a row. Raises the error when it asks for too long a while."""
+        """For a while, longer with every failure in a row.
+
+        Raises the error when it asks for too long a while, and no other endpoint is there before.
+        """
         asked_s = error.retry_after_s if isinstance(error, EndpointBusy) else None
-        if asked_s is not None and asked_s > self._settings.longest_pause_s:
-            raise error
         member = self._member(endpoint)
         with self._lock:
             now = time.monotonic()
+            latest = now + self._settings.longest_pause_s
+            others = (other.resumes_at for other in self._members if other is not member)
+            if asked_s is not None and now + asked_s > latest and all(resumes_at > latest for resumes_at in others):
+                raise error
             if now < member.resumes_at:  # requests that were under way together fail together
                 return
             member.failures += 1

@@ -12,7 +12,7 @@ class RemoteSettings:
 
     A request that fails for a reason that may pass is sent again `retries` times, after pauses that double from
     `first_pause_s` to `longest_pause_s`; one that an endpoint asks for (Retry-After) counts if it is longer, and ends
-    the job if it is longer than `longest_pause_s`. `timeout_s` is for each reply.
+    the job if it is longer than `longest_pause_s` and no other endpoint is there before. `timeout_s` is for each reply.
     """
 
     concurrency: int = 4
