@@ -100,6 +100,18 @@ def test_in_a_terminal_lines_are_asked_for_until_ctrl_d(embedded: Path, minilm: 
     assert b"reset your password" in shown
 
 
+def test_typed_lines_are_not_asked_for_in_a_file(embedded: Path, minilm: str) -> None:
+    command = [sys.executable, "-m", "ovembed", "query", "-i", str(embedded), "--json", "--repository", minilm]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        os.write(ours, f"{QUESTION}\n\x04".encode())
+        assert json.loads(process.stdout.read())["query"] == QUESTION
+        assert process.wait(30) == 0
+    os.close(ours)
+
+
 def _read_until_asked(terminal: int) -> bytes:
     """What is shown until the program waits for the next line."""
     shown = b""

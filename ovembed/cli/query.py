@@ -161,8 +161,8 @@ def _show(stdout: IO[bytes], text: str, hits: list[Hit], *, json: bool, line: bo
 
 
 def _lines() -> Iterator[str]:
-    """Lines of stdin that hold words; typed ones can be edited and called back."""
-    if not sys.stdin.isatty():
+    """Lines of stdin that hold words; in a terminal they are asked for, and can be edited and called back."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):  # input() writes its prompt to stdout
         yield from filter(str.strip, map(str.rstrip, sys.stdin))
         return
     import readline  # noqa: F401  input() edits lines once it is loaded
