@@ -26,9 +26,11 @@ class LocalEmbedder(Embedder):
         self._max_batch_tokens = max_batch_tokens
         # One more than can run: it makes its batch ready meanwhile.
         self._workers = ThreadPoolExecutor(engine.streams + 1, thread_name_prefix="embed")
+        self._tokenizers = ThreadPoolExecutor(thread_name_prefix="tokenize")
 
     def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
-        admitted = admission.admit_texts(self.engine, texts, truncate=truncate)
+        # Not in the caller's thread: native code that still runs in a daemon thread would abort a program that ends.
+        admitted = self._tokenizers.submit(admission.admit_texts, self.engine, texts, truncate=truncate).result()
         lengths = [len(tokens) for tokens in admitted.tokens]
         vectors = np.empty((len(texts), self.engine.spec.dimensions), dtype=np.float32)
         groups = batches.plan(lengths, self._max_batch_tokens)
@@ -63,4 +65,6 @@ class LocalEmbedder(Embedder):
         return TokenSpans(shifted, found.words[before:], found.total)
 
     def close(self) -> None:
+        """Waits for the batches at work, and for texts that are being tokenized; calls not done by then fail."""
+        self._tokenizers.shutdown(cancel_futures=True)
         self._workers.shutdown(cancel_futures=True)

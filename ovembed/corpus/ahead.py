@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -14,15 +15,39 @@ Made = TypeVar("Made")
 
 
 def ahead(work: Callable[[Given], Made], inputs: Iterable[Given], depth: int) -> Iterator[Made]:
-    """`work` of each input, in order. While a result is used, or an input made, so many others are worked on."""
-    pool = ThreadPoolExecutor(depth, thread_name_prefix="ahead")
-    begun: deque[Future[Made]] = deque()
+    """`work` of each input, in order. While a result is used, or an input made, so many others are worked on.
+
+    An error of the inputs comes after the results of those before it. Whoever ends early, or by an error, waits for
+    nothing that is still worked on.
+    """
+    waiting: deque[Future[Made]] = deque()
+    for begun in _begun(work, inputs):
+        waiting.append(begun)
+        if len(waiting) > depth:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _begun(work: Callable[[Given], Made], inputs: Iterable[Given]) -> Iterator[Future[Made]]:
     try:
         for given in inputs:
-            begun.append(pool.submit(work, given))
-            if len(begun) > depth:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+            yield _begin(work, given)
+    except Exception as error:  # noqa: BLE001  raised where its turn comes
+        failed: Future[Made] = Future()
+        failed.set_exception(error)
+        yield failed
+
+
+def _begin(work: Callable[[Given], Made], given: Given) -> Future[Made]:
+    """In a daemon thread, since the threads of an executor are waited for when the program ends."""
+    future: Future[Made] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(given))
+        except BaseException as error:  # noqa: BLE001  raised where its turn comes
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="ahead", daemon=True).start()
+    return future
