@@ -91,5 +91,5 @@ def test_the_repository_is_the_folder_models_by_default(tmp_path: Path, monkeypa
 def test_a_url_opens_an_endpoint(tmp_path: Path) -> None:
     with pytest.raises(EndpointRefused, match="Nothing answers at http://127"):
         open_embedder("http://127.0.0.1:1")
-    with open_embedder("http://127.0.0.1:1/v3", model="m") as embedder:
-        assert embedder.prompt() == ""
+    with open_embedder("http://127.0.0.1:1/v3", model="m") as embedder, pytest.raises(EndpointRefused):
+        embedder.prompt()
