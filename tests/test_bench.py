@@ -14,7 +14,7 @@ from ovembed import batches
 from ovembed.bench import Load, find_ceiling, make_texts, measure_model, run_load
 from ovembed.bench.tune import Trial, choose, tune
 from ovembed.engine import EngineSettings
-from ovembed.errors import EndpointError, EndpointRefused, RepositoryError
+from ovembed.errors import EndpointError, EndpointRefused, EngineError, InputError, RepositoryError
 from ovembed.launch import local_server
 from ovembed.repository import Tuning, read_model, read_tuning, write_tuning
 from ovembed.serving.work import work_for
@@ -135,6 +135,10 @@ class TestLoad:
         with pytest.raises(EndpointError, match="hung up"):
             run_load(address(endpoint), ["a"], Load(2, seconds=QUICK, warmup_s=0))
 
+    def test_more_texts_for_each_request_than_there_are(self) -> None:
+        with pytest.raises(InputError, match="3 texts in a request are more than the 2"):
+            run_load("http://127.0.0.1:9", ["a", "b"], Load(1, texts_per_request=3))
+
     def test_nothing_there_is_told(self) -> None:
         with pytest.raises(EndpointRefused, match="Nothing answers"):
             run_load("http://127.0.0.1:9", ["a"], Load(2, seconds=QUICK))
@@ -191,6 +195,21 @@ class TestTuning:
         assert best in [trial.tuning for trial in tried]
         assert best in [Tuning(**known) for known in json.loads((entry.folder / "tuning.json").read_text()).values()]
 
+    def test_a_model_that_cannot_run_is_not_tuned(
+        self, repository: ModelRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shutil.copytree(repository.folder / "tiny", tmp_path / "tiny")
+
+        def fail(*_: object) -> None:
+            raise EngineError("inference failed")
+
+        monkeypatch.setattr("ovembed.engine.OpenVINOEngine.run", fail)
+        monkeypatch.setattr("ovembed.bench.tune._WARM_UP_S", 0.02)
+        monkeypatch.setattr("ovembed.bench.tune._COUNTED_S", 0.02)
+        with pytest.raises(EngineError, match="inference failed"):
+            tune(read_model(tmp_path / "tiny"), EngineSettings(threads=1))
+        assert not (tmp_path / "tiny" / "tuning.json").exists()
+
 
 class TestCommand:
     def test_a_model_in_this_process(self, repository: ModelRepository) -> None:
@@ -215,6 +234,10 @@ class TestCommand:
     def test_the_ceiling_is_unknown_where_the_model_is_not_here(self, url: str, tmp_path: Path) -> None:
         done = ovembed("bench", "--url", url, "-r", str(tmp_path), "-c", "2", "--seconds", "0.3", "--json")
         assert json.loads(done.stdout)["ceiling"] is None
+
+    def test_tuning_is_for_the_whole_machine(self, repository: ModelRepository) -> None:
+        done = ovembed("serve", "-r", str(repository.folder), "--model", "tiny", "--tune", "--threads", "1")
+        assert "leave out --streams, --threads and --workers" in failure(done)
 
     def test_nothing_there_is_one_line(self) -> None:
         assert "Nothing answers at" in failure(ovembed("bench", "--url", "http://127.0.0.1:9", "--model", "m"))

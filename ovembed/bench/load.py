@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 import uvloop
 
-from ovembed.errors import EndpointError, EndpointRefused
+from ovembed.errors import EndpointError, EndpointRefused, InputError
 from ovembed.remote import api_base
 
 if TYPE_CHECKING:
@@ -77,9 +77,13 @@ class LoadResult:
 def run_load(
     url: str, texts: Sequence[str], load: Load, *, model: str | None = None, api_key: str | None = None
 ) -> LoadResult:
-    """Raises EndpointRefused when nothing answers there, EndpointError when connections break or no reply comes."""
+    """Raises InputError for too few texts, EndpointRefused when nothing answers there, EndpointError when connections
+    break or no reply comes.
+    """
     target = httpx.URL(api_base(url) + "/embeddings")
     requests = [_request(target, body, api_key) for body in _bodies(texts, load, model)]
+    if not requests:
+        raise InputError(f"{load.texts_per_request} texts in a request are more than the {len(texts)} that there are.")
     return uvloop.run(_run(target, requests, load))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from ovembed import admission, cores
 from ovembed.bench.texts import make_texts
 from ovembed.engine import OpenVINOEngine
+from ovembed.errors import ShuttingDown
 from ovembed.repository import Tuning, write_tuning
 from ovembed.serving.batcher import Batcher
 
@@ -93,6 +95,8 @@ def _speed(engine: Engine, token_lists: Sequence[Tokens], batch_tokens: int) -> 
     answered, took_s = crowd.tokens - before, time.perf_counter() - began
     crowd.stopped.set()
     batcher.close()
+    if crowd.error is not None:
+        raise crowd.error
     return answered / took_s
 
 
@@ -101,6 +105,7 @@ class _Crowd:
 
     def __init__(self, batcher: Batcher, token_lists: Sequence[Tokens]) -> None:
         self.tokens = 0
+        self.error: BaseException | None = None
         self.stopped = threading.Event()
         self._batcher = batcher
         self._token_lists = token_lists
@@ -113,12 +118,13 @@ class _Crowd:
 
     def _send(self) -> None:
         tokens = self._token_lists[next(self._next) % len(self._token_lists)]
-        future = self._batcher.submit([tokens])
-        future.add_done_callback(lambda done: self._answered(done, len(tokens)))
+        with contextlib.suppress(ShuttingDown):  # the crowd was told to go home meanwhile
+            future = self._batcher.submit([tokens])
+            future.add_done_callback(lambda done: self._answered(done, len(tokens)))
 
     def _answered(self, done: Future[Vectors], tokens: int) -> None:
-        done.result()
+        self.error = self.error or done.exception()
         with self._lock:
             self.tokens += tokens
-        if not self.stopped.is_set():
+        if self.error is None and not self.stopped.is_set():
             self._send()

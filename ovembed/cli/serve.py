@@ -189,6 +189,8 @@ def serve(
         access_log=access_log,
     )
     if tune:
+        if streams or threads or workers > 1:
+            raise InputError("--tune finds streams for all cores: leave out --streams, --threads and --workers.")
         for entry in entries:
             _tune(talk, entry, engine_settings)
     logs.configure(log_format, access_log=access_log)

@@ -51,18 +51,26 @@ def stop(
     quiet: QuietOpt = False,
 ) -> None:
     """Stop a server that was started with --detach."""
+    from ovembed.errors import OvembedError, ServerError
     from ovembed.launch.state import Servers
 
     servers = Servers()
     if all_of_them and name is not None:
         raise typer.BadParameter("give a NAME or --all, not both.")
     talk = Talk(quiet=quiet)
+    problems = []
     for server in _readable(servers) if all_of_them else [_find(servers, name)]:
-        ran = server.home.running()
-        with talk.console.status(f"Stopping {server.name} …"):
-            server.stop()
+        try:
+            ran = server.home.running()
+            with talk.console.status(f"Stopping {server.name} …"):
+                server.stop()
+        except OvembedError as error:
+            problems.append(f"'{server.name}' is not stopped: {error}")
+            continue
         servers.forget(server.name)
         talk.say(f"'{server.name}' is stopped." if ran else f"'{server.name}' had ended before.")
+    if problems:
+        raise ServerError(" ".join(problems))
 
 
 def logs(

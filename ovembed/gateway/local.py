@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class LocalBackend(Backend):
     def __init__(self, model: LoadedModel) -> None:
         self._condition = Condition(model.golden)
-        self._batcher = Batcher(model.engine, observers=[self._condition])
+        self._batcher = Batcher(model.engine, max_batch_tokens=model.batch_tokens, observers=[self._condition])
         self._served = ServedModel(model.name, model.engine, self._batcher, model.created)
 
     @property

@@ -61,7 +61,8 @@ class Process:
         """Tell it to end; after `grace_s`, end it, and whatever it has started."""
         if not self.running():
             return
-        os.kill(self.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
         while self.running() and time.monotonic() < deadline:
             time.sleep(_POLL_S)

@@ -45,8 +45,10 @@ def start_server(
             server = _wait_ready(server, folder, wait_s, on_wait)
             servers.save(server)
         except (ServerError, NotReady) as error:
-            words = server.home.last_words(_LAST_LINES)
-            server.stop(_GRACE_S)
+            try:
+                words = server.home.last_words(_LAST_LINES)
+            finally:
+                server.stop(_GRACE_S)
             raise type(error)(f"{error}{_quoted(words)}") from error
         except BaseException:
             server.stop(_GRACE_S)

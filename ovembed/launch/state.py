@@ -68,7 +68,7 @@ class Server:
             lines = Path(self.api_key_file).read_text(encoding="utf-8").splitlines() if self.api_key_file else []
         except OSError:
             lines = []
-        return next((line.strip() for line in lines if line.strip() and not line.startswith("#")), None)
+        return next((line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")), None)
 
     def stop(self, grace_s: float = _STOP_S) -> None:
         self.home.stop(grace_s)

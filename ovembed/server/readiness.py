@@ -30,6 +30,14 @@ class OwnReadiness:
         """Of one model, or of all. Raises ShuttingDown while draining, ModelUnready naming those that do not work."""
         self._traffic.check()
         names = list(self._checks) if model is None else [model]
-        failing = [name for name in names if not await self._checks[name]()]
+        failing = [name for name in names if not await self._works(name)]
         if failing:
             raise ModelUnready(f"{', '.join(failing)}: a batch failed, and the golden text does not embed right since.")
+
+    async def _works(self, name: str) -> bool:
+        """A model that came or went with a reload, in this process or another, does not."""
+        try:
+            check = self._checks[name]
+        except KeyError:
+            return False
+        return await check()

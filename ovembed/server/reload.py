@@ -75,7 +75,8 @@ async def follow(config_path: Path, reload: Reload) -> None:
         found = await asyncio.to_thread(stamp, config_path)
         if told.is_set() and in_terminal and not _in_terminal():
             signal.raise_signal(signal.SIGTERM)
-        elif told.is_set() or found != known:
+            return
+        if told.is_set() or found != known:
             told.clear()
             known = found
             await reload()
