@@ -5,16 +5,16 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ovembed.corpus import Columns, Inputs, Item, Reading, Refused, Split
+from ovembed.corpus import Columns, Inputs, Item, Reading, Refused, Split, places_of
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 SENTENCE = "Zürich ist größer als Köln, und schöner. "
 
@@ -125,6 +125,19 @@ def test_missing_files_are_told_before_anything_is_read(tmp_path: Path) -> None:
         Inputs([str(tmp_path)], io.BytesIO())
     with pytest.raises(InputError, match=r"match '\*\.md'"):
         Inputs([str(tmp_path)], io.BytesIO(), Reading(glob="*.md"))
+
+
+def test_folders_leave_out_what_the_job_itself_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "a.npy"
+    (tmp_path / "a.npy.partial" / "deeper").mkdir(parents=True)
+    for name in ("a.meta.jsonl", "a.npy.errors.jsonl", "a.npy.partial/errors.jsonl", "a.npy.partial/deeper/x.txt"):
+        write(tmp_path, name, '"own"')
+    write(tmp_path, "b.meta.jsonl", '"mine"')
+    monkeypatch.chdir(tmp_path)
+    for folder, given in ((".", "a.npy"), (".", output), (tmp_path, "a.npy"), (f"../{tmp_path.name}", "a.npy")):
+        without = places_of(Path(given), "npy")
+        found = Inputs([str(folder)], io.BytesIO(), without=without).entries()
+        assert texts(list(found)) == ["mine"]
 
 
 def test_folders_give_their_files_sorted(tmp_path: Path) -> None:

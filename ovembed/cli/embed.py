@@ -26,7 +26,7 @@ from ovembed.cli.target import open_target
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ovembed.corpus import GivenTexts, Inputs, Reading, Split
 
@@ -78,7 +78,7 @@ def embed(
         raise typer.BadParameter("--resume and --update need --output.")
     talk = Talk(quiet=quiet)
     reading = corpus.Reading(glob, corpus.Columns(column, id_column), _split(split), encoding)
-    inputs = _inputs(files, text, reading, talk)
+    inputs_without = functools.partial(_inputs, files, text, reading, talk)
     numbers = _one_of(corpus.PRECISIONS, precision, "--precision")
     if _one_of(("local", "ray"), engine, "--engine") == "ray":
         if output is None or kind is not None or url or resume or update:
@@ -87,9 +87,10 @@ def embed(
             )
         options = corpus.Options("", dimensions, numbers, truncate, strict=strict)
         on_ray = RayJob(model, repository, prompt, prompt_name, options, ray_address, ray_cores, force=force)
-        on_ray.run(talk, inputs, output)
+        on_ray.run(talk, inputs_without([output, corpus.errors_of(output)]), output)
         return
     form = corpus.format_of(output, None if kind is None else _one_of(corpus.FORMATS, kind, "--format"))
+    inputs = inputs_without([] if output is None else corpus.places_of(output, form))
     if output is not None and resume and not update and corpus.is_complete(output, form):
         talk.say(f"{output} is complete; there is nothing to resume.")
         return
@@ -142,7 +143,9 @@ def _split(words: str | None) -> Split | None:
         raise typer.BadParameter(str(error), param_hint="--split") from error
 
 
-def _inputs(files: list[str] | None, texts: list[str] | None, reading: Reading, talk: Talk) -> Inputs | GivenTexts:
+def _inputs(
+    files: list[str] | None, texts: list[str] | None, reading: Reading, talk: Talk, without: Collection[Path]
+) -> Inputs | GivenTexts:
     from ovembed import corpus
 
     if files and texts:
@@ -155,4 +158,4 @@ def _inputs(files: list[str] | None, texts: list[str] | None, reading: Reading, 
     def say(name: str, encoding: str) -> None:
         talk.say(f"{name} is read as {encoding}; --encoding takes another.", "yellow")
 
-    return corpus.Inputs(files or [corpus.STDIN], sys.stdin.buffer, reading, on_encoding=say)
+    return corpus.Inputs(files or [corpus.STDIN], sys.stdin.buffer, reading, without=without, on_encoding=say)

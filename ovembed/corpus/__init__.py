@@ -3,7 +3,7 @@
 from ovembed.corpus.formats import FORMATS, Format, format_of, open_stored
 from ovembed.corpus.inputs import STDIN, GivenTexts, Inputs, Reading
 from ovembed.corpus.job import Options, Progress, Summary, embed_corpus
-from ovembed.corpus.output import is_complete, open_writer
+from ovembed.corpus.output import is_complete, open_writer, places_of
 from ovembed.corpus.partial import errors_of
 from ovembed.corpus.precision import PRECISIONS, VectorPrecision
 from ovembed.corpus.precision import decode as decode_vectors
@@ -43,4 +43,5 @@ __all__ = [
     "is_complete",
     "open_stored",
     "open_writer",
+    "places_of",
 ]

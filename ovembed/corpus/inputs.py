@@ -16,7 +16,7 @@ from ovembed.corpus.split import Split, texts_of
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from ovembed.corpus.token_runs import Measure
     from ovembed.protocols import TokenSpans
@@ -65,16 +65,18 @@ class Inputs:
         stdin: BinaryIO,
         reading: Reading | None = None,
         *,
+        without: Collection[Path] = (),
         on_encoding: Callable[[str, str], None] = lambda *_: None,
     ) -> None:
         """Raises InputError, before anything is read, for a path that is not there, a folder without files, or an
         unknown encoding.
 
-        `on_encoding` hears name and encoding of every file that is not UTF-8.
+        Folders give neither the files of `without` nor what is below its folders. `on_encoding` hears name and
+        encoding of every file that is not UTF-8.
         """
         self._reading = reading or Reading()
         _check_encoding(self._reading.encoding)
-        self._names = [name for path in paths for name in _files_of(path, self._reading.glob)]
+        self._names = [name for path in paths for name in _files_of(path, self._reading.glob, without)]
         self._stdin = stdin
         self._on_encoding = on_encoding
         self._raw: BinaryIO | None = None
@@ -136,7 +138,7 @@ def _check_encoding(name: str | None) -> None:
         raise InputError(f"No encoding '{name}'. Leave --encoding out to have it detected.") from error
 
 
-def _files_of(path: str, glob: str | None) -> Iterable[str]:
+def _files_of(path: str, glob: str | None, without: Collection[Path]) -> Iterable[str]:
     if path == STDIN:
         return [path]
     place = Path(path)
@@ -144,11 +146,23 @@ def _files_of(path: str, glob: str | None) -> Iterable[str]:
         raise InputError(f"No file {path}. To embed the words themselves: --text {path!r}")
     if not place.is_dir():
         return [path]
-    files = sorted(str(file) for file in place.rglob(glob or "*") if file.is_file() and _is_wanted(file, glob))
+    left_out = _inside(place, without)
+    files = sorted(
+        str(file)
+        for file in place.rglob(glob or "*")
+        if file.is_file() and _is_wanted(file, glob) and left_out.isdisjoint((file, *file.parents))
+    )
     if not files:
         wanted = f"match '{glob}'" if glob else "have an ending that tells their kind; choose some with --glob"
         raise InputError(f"No files in {path} {wanted}.")
     return files
+
+
+def _inside(folder: Path, paths: Collection[Path]) -> set[Path]:
+    """Those of the paths that lie below the folder, named as its own listing names them."""
+    base = folder.resolve()
+    places = [path.parent.resolve() / path.name for path in paths]
+    return {folder / place.relative_to(base) for place in places if base in place.parents}
 
 
 def _is_wanted(file: Path, glob: str | None) -> bool:

@@ -11,7 +11,7 @@ from ovembed.corpus import precision
 from ovembed.corpus.formats import files_of
 from ovembed.corpus.formats.json import JsonStream
 from ovembed.corpus.formats.jsonl import row_lines
-from ovembed.corpus.partial import Partial, folder_of
+from ovembed.corpus.partial import Partial, errors_of, folder_of
 from ovembed.corpus.rows import Standing
 from ovembed.errors import InputError
 
@@ -55,6 +55,11 @@ def open_writer(
         )
     with Partial(output, kind, resume=resume, force=force) as writer:
         yield writer
+
+
+def places_of(output: Path, kind: Format) -> tuple[Path, ...]:
+    """Everything that a job for the output writes: its files, what is told beside them, and the partial folder."""
+    return (*files_of(output, kind), errors_of(output), folder_of(output))
 
 
 def is_complete(output: Path, kind: Format) -> bool:
