@@ -387,6 +387,11 @@ def test_prompts_are_asked_of_another_endpoint_and_never_left_out_unasked(server
             embedder.prompt()
 
 
+def test_tls_that_fails_is_told_with_its_cause(server: FaultyServer) -> None:
+    with pytest.raises(EndpointRefused, match=r"no TLS connection to https://127\.0\.0\.1.*SSL"):
+        remote(server.url.replace("http:", "https:"))
+
+
 def test_endpoints_that_serve_different_models_are_noticed() -> None:
     with faulty_server() as first, faulty_server() as second:
         second.fingerprint = "another"

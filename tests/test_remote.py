@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -230,6 +231,25 @@ def test_a_model_that_changes_between_requests_is_noticed(replies: list[tuple[li
 
     with pytest.raises(EndpointError, match="changed its model"):
         remote(handler).embed(["a"] * (TEXTS_PER_REQUEST + 1))
+
+
+def test_a_password_in_the_url_is_sent_and_never_told() -> None:
+    sent: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["Authorization"])
+        if len(sent) == 1:
+            return httpx.Response(503)
+        raise httpx.ConnectError("refused")
+
+    client = httpx.Client(transport=httpx.MockTransport(handler))
+    embedder = RemoteEmbedder(
+        "http://user:secret@host", model="m", client=client, settings=RemoteSettings(retries=0, concurrency=1)
+    )
+    for kind, words in ((EndpointBusy, "^http://host/v1 answered 503"), (EndpointRefused, "at http://host/v1")):
+        with pytest.raises(kind, match=words):
+            embedder.embed(["a"])
+    assert sent == [f"Basic {base64.b64encode(b'user:secret').decode()}"] * 2
 
 
 def test_prompts_are_not_known() -> None:

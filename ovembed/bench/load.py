@@ -21,7 +21,7 @@ import orjson
 import uvloop
 
 from ovembed.errors import EndpointError, EndpointRefused, InputError
-from ovembed.remote import api_base
+from ovembed.remote import api_base, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -212,9 +212,9 @@ async def _run(target: httpx.URL, requests: Sequence[bytes], load: Load) -> Load
         everybody = asyncio.gather(*(connection.done for connection in connections))
         await asyncio.wait_for(everybody, load.warmup_s + load.seconds + _PATIENCE_S)
     except TimeoutError as error:
-        raise EndpointError(f"{target} does not answer.") from error
+        raise EndpointError(f"{in_words(str(target))} does not answer.") from error
     except OSError as error:
-        raise EndpointRefused(f"Nothing answers at {target}. Start a server: ovembed serve") from error
+        raise EndpointRefused(f"Nothing answers at {in_words(str(target))}. Start a server: ovembed serve") from error
     finally:
         for connection in connections:
             connection.close()

@@ -21,7 +21,7 @@ from ovembed.errors import (
     Overloaded,
     RequestTooLarge,
 )
-from ovembed.remote.http import CONNECT_TIMEOUT_S, parse_url, translated
+from ovembed.remote.http import CONNECT_TIMEOUT_S, in_words, parse_url, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,7 +75,8 @@ class Upstream:
         headers: Mapping[str, str] | None = None,
         auth: ClientCredentials | None = None,
     ) -> None:
-        self.base = str(parse_url(url)).rstrip("/")
+        self._url = str(parse_url(url)).rstrip("/")
+        self.base = in_words(self._url).rstrip("/")
         self._settings = settings
         self._observer = observer
         self._own_error = own_error
@@ -98,7 +99,7 @@ class Upstream:
         if self._running >= self._settings.max_at_once:
             raise Overloaded(f"{self._running} requests are at work already. Try again shortly.")
         request = self._client.build_request(
-            "POST", self.base + path, content=body, headers={"Content-Type": "application/json"}
+            "POST", self._url + path, content=body, headers={"Content-Type": "application/json"}
         )
         self._running += 1
         try:
@@ -108,7 +109,7 @@ class Upstream:
 
     async def get(self, path: str) -> httpx.Response:
         """An answer with status 200, asked for once; errors as of `post`."""
-        return await self._ask(self._client.build_request("GET", self.base + path))
+        return await self._ask(self._client.build_request("GET", self._url + path))
 
     async def aclose(self) -> None:
         await self._client.aclose()

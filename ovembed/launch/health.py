@@ -68,7 +68,7 @@ def check_health(
                 checks.append(probe.embedding(name))
                 if reference is not None and checks[-1].ok:
                     checks.append(probe.vectors(name, reference))
-        return HealthReport(url, tuple(checks))
+        return HealthReport(remote.in_words(url), tuple(checks))
 
 
 def wait_healthy(

@@ -11,7 +11,7 @@ import orjson
 from ovembed.errors import EndpointBusy, EndpointError, ModelNotFound, TextError
 from ovembed.remote.answers import NOT_OFFERED, TooMuch, failure
 from ovembed.remote.dialects import TEI, TEI_ROUTE, OpenAI
-from ovembed.remote.http import api_base, server_root, translated
+from ovembed.remote.http import api_base, in_words, server_root, translated
 from ovembed.remote.limits import Limits
 from ovembed.spec import Prompts
 
@@ -27,17 +27,21 @@ _HARMLESS = "a"
 
 
 class Endpoint:
-    """Sends requests, one at a time in each thread; `answered` tells that it ever gave an answer."""
+    """Sends requests, one at a time in each thread; `answered` tells that it ever gave an answer.
+
+    `base` is its URL in words: what the URL says of a user stays out of them.
+    """
 
     def __init__(self, url: str, client: httpx.Client, *, model: str | None = None) -> None:
         """Raises InputError for what is no http URL."""
         base = api_base(url)
-        self.base = base.removesuffix(TEI_ROUTE)
+        self._api = base.removesuffix(TEI_ROUTE)
+        self.base = in_words(self._api)
         self.model = model
         self.limits = Limits()
         self.answered = False
         self._client = client
-        self._root = server_root(self.base)
+        self._root = server_root(self._api)
         self._dialect: Dialect = TEI(self._root) if base.endswith(TEI_ROUTE) else OpenAI()
         self._told_limits = False
 
@@ -56,7 +60,7 @@ class Endpoint:
         body = self._dialect.render(texts, model=self.model, truncate=truncate)
         with translated(self.base):
             response = self._client.post(
-                self._dialect.route(self.base), content=body, headers={"Content-Type": "application/json"}
+                self._dialect.route(self._api), content=body, headers={"Content-Type": "application/json"}
             )
         self.answered = True
         if response.status_code == httpx.codes.OK:
@@ -119,7 +123,7 @@ class Endpoint:
 
     def _models(self) -> list[dict[str, Any]] | None:
         """OpenAI's list of models; None where it is not offered."""
-        response = self._get(f"{self.base}/models")
+        response = self._get(f"{self._api}/models")
         if response.is_error and response.status_code not in NOT_OFFERED:
             raise failure(response, self.base)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import ssl
 from typing import TYPE_CHECKING
 
 import httpx
@@ -40,6 +41,11 @@ def parse_url(url: str) -> httpx.URL:
     return parsed
 
 
+def in_words(url: str) -> str:
+    """As it may be shown: without the user and the password it may hold."""
+    return str(httpx.URL(url).copy_with(userinfo=b""))
+
+
 def server_root(base: str) -> str:
     """What the routes beside the API stand under: the base without its version."""
     return _VERSION.sub("", base)
@@ -58,14 +64,25 @@ def http_client(
 
 @contextlib.contextmanager
 def translated(url: str, *, hint: str = "Start a server: ovembed serve") -> Iterator[None]:
-    """httpx's exceptions as EndpointRefused, which ends with the hint, EndpointTimeout and EndpointLost."""
+    """httpx's exceptions as EndpointRefused, which ends with the hint, EndpointTimeout and EndpointLost.
+
+    Where TLS fails somebody does answer: then EndpointRefused tells why it failed.
+    """
+    place = in_words(url)
     try:
         yield
     except httpx.ConnectError as error:
-        raise EndpointRefused(f"Nothing answers at {url}. {hint}") from error
+        if _is_of_tls(error):
+            raise EndpointRefused(f"There is no TLS connection to {place}: {error}.") from error
+        raise EndpointRefused(f"Nothing answers at {place}. {hint}") from error
     except httpx.TimeoutException as error:
-        raise EndpointTimeout(f"{url} did not answer in time.") from error
+        raise EndpointTimeout(f"{place} did not answer in time.") from error
     except httpx.HTTPError as error:
         raise EndpointLost(
-            f"{url} broke off ({str(error) or type(error).__name__}). Is the server still up?"
+            f"{place} broke off ({str(error) or type(error).__name__}). Is the server still up?"
         ) from error
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    """httpcore raises its errors `from None`, so the first one is found by the contexts."""
+    return error is not None and (isinstance(error, ssl.SSLError) or _is_of_tls(error.__context__))
