@@ -268,6 +268,20 @@ def test_a_line_that_no_model_takes_is_refused_and_passed_over(tmp_path: Path) -
     assert [type(entry) for entry in entries(rows)] == [Refused, Item]
 
 
+def test_a_file_that_vanishes_ends_itself_not_the_others(tmp_path: Path) -> None:
+    gone, going, last = (write(tmp_path, f"{name}.txt", name) for name in "abc")
+    inputs = Inputs([str(tmp_path)], io.BytesIO())
+    gone.unlink()
+    found = inputs.entries()
+    refused = next(found)
+    assert isinstance(refused, Refused)
+    assert (refused.source, "cannot be read (No such file" in refused.reason) == (str(gone), True)
+    assert next(found) == Item("b", str(going), 1)
+    going.unlink()
+    assert list(found) == [Item("c", str(last), 1)]
+    assert inputs.total_bytes == inputs.bytes_read == 3
+
+
 def test_how_much_of_the_files_is_read(tmp_path: Path) -> None:
     paths = [write(tmp_path, f"{name}.txt", name * 1000) for name in "ab"]
     inputs = Inputs([str(path) for path in paths], io.BytesIO())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import functools
-import os
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -77,15 +76,16 @@ class Inputs:
         self._reading = reading or Reading()
         _check_encoding(self._reading.encoding)
         self._names = [name for path in paths for name in _files_of(path, self._reading.glob, without)]
+        self._sizes = [_size_of(name) for name in self._names]
         self._stdin = stdin
         self._on_encoding = on_encoding
         self._raw: BinaryIO | None = None
         self._bytes_before = 0
 
-    @functools.cached_property
+    @property
     def total_bytes(self) -> int | None:
         """None where stdin takes part."""
-        return None if STDIN in self._names else sum(map(os.path.getsize, self._names))
+        return None if STDIN in self._names else sum(self._sizes)
 
     @property
     def bytes_read(self) -> int:
@@ -98,7 +98,7 @@ class Inputs:
 
         Raises InputError for tables without the column, and MissingExtra for files that need one.
         """
-        for name in self._names:
+        for name, size in zip(self._names, self._sizes, strict=True):
             source = Source(
                 name="stdin" if name == STDIN else name,
                 columns=self._reading.columns,
@@ -108,9 +108,8 @@ class Inputs:
                 on_raw=self._follow,
             )
             yield from self._entries_of(source, measure)
-            if name != STDIN:
-                self._raw = None
-                self._bytes_before += Path(name).stat().st_size
+            self._raw = None
+            self._bytes_before += size
 
     def _entries_of(self, source: Source, measure: Measure) -> Iterator[Item | Refused]:
         """What goes wrong with a file ends this file, not the others."""
@@ -136,6 +135,13 @@ def _check_encoding(name: str | None) -> None:
         codecs.lookup(name or "utf-8")
     except LookupError as error:
         raise InputError(f"No encoding '{name}'. Leave --encoding out to have it detected.") from error
+
+
+def _size_of(name: str) -> int:
+    """As it is now: a file may grow, or be gone, when its turn comes. Stdin counts nothing."""
+    with contextlib.suppress(OSError):
+        return 0 if name == STDIN else Path(name).stat().st_size
+    return 0
 
 
 def _files_of(path: str, glob: str | None, without: Collection[Path]) -> Iterable[str]:
