@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
+import psutil
 import pytest
 
 from ovembed import vectors
 from ovembed.corpus import FORMATS, Format, Item, Row, Space, StoredVectors, open_stored, precision
 from ovembed.corpus.formats import OWNERS, files_of, format_of
+from ovembed.corpus.formats.parts import Manifest, Part, write_manifest
 from ovembed.corpus.precision import PRECISIONS, VectorPrecision
 from ovembed.errors import InputError
 
@@ -176,3 +179,23 @@ def test_lines_of_two_spaces_are_refused(tmp_path: Path) -> None:
 
 def test_sqlite_also_ends_in_db(tmp_path: Path) -> None:
     assert format_of(tmp_path / "a.db") == "sqlite"
+
+
+def test_of_many_parts_few_are_open_at_a_time(tmp_path: Path) -> None:
+    whole, size = make_stored(count=200), 5
+    parts = [Part(f"{first:03}.parquet", first, size) for first in range(0, len(whole), size)]
+    for part in parts:
+        here = slice(part.first, part.first + size)
+        OWNERS["parquet"].write(replace(whole, codes=whole.codes[here], rows=whole.rows[here]), tmp_path / part.file)
+    write_manifest(tmp_path, Manifest(whole.space, tuple(parts), tokens=1234, truncated=1, refused=0))
+
+    def open_now() -> int:
+        return sum(file.path.startswith(str(tmp_path)) for file in psutil.Process().open_files())
+
+    with open_stored(tmp_path) as read:
+        assert open_now() == 0
+        np.testing.assert_array_equal(read.codes, whole.codes)
+        assert list(read.rows) == whole.rows
+        assert read.rows[3:12] == whole.rows[3:12]
+        assert 0 < open_now() <= 8
+    assert open_now() == 0

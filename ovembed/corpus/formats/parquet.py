@@ -60,10 +60,18 @@ def read(path: Path) -> StoredVectors:
             numbers = batch.column(_EMBEDDING).flatten().to_numpy(zero_copy_only=False)
             codes[start : start + len(batch)] = numbers.reshape(len(batch), shape[1])
             start += len(batch)
-        return StoredVectors(space, codes, _ParquetRows(file), release=file.close)
+        rows = ParquetRows(file)
+        return StoredVectors(space, codes, rows, release=rows.close)
 
 
-class _ParquetRows(Positions[Row]):
+def open_rows(path: Path) -> ParquetRows:
+    """The rows without the vectors; close them. Raises InputError, naming the file, as `read` does."""
+    _, pq = _arrow()
+    with reading(path):
+        return ParquetRows(pq.ParquetFile(path))
+
+
+class ParquetRows(Positions[Row]):
     """Rows of the group that was asked for last are kept."""
 
     def __init__(self, file: pyarrow.parquet.ParquetFile) -> None:
@@ -79,6 +87,9 @@ class _ParquetRows(Positions[Row]):
     def at(self, position: int) -> Row:
         group = bisect_right(self._starts, position) - 1
         return Row.from_json(self._group(group)[position - self._starts[group]])
+
+    def close(self) -> None:
+        self._file.close()
 
     def _read_group(self, group: int) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._file.read_row_group(group, columns=self._columns).to_pylist()

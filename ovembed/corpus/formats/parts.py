@@ -7,22 +7,25 @@ of its rows. Every part is a whole Parquet output of its own.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections import OrderedDict
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, overload
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
 from ovembed.corpus.formats import parquet
+from ovembed.corpus.positions import Positions
 from ovembed.corpus.rows import Row, Space
 from ovembed.corpus.stored import StoredVectors, reading
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 MANIFEST = "manifest.json"
+_PARTS_OPEN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,36 +62,46 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read(folder: Path) -> StoredVectors:
-    """All parts as one: the vectors are in memory, the rows are read in groups.
+    """All parts as one: the vectors are in memory, the rows are read in groups, of a few parts that are open at a time.
 
     Raises InputError, naming the folder, when it holds no manifest, or a part is not what the manifest says.
     """
-    with reading(folder), ExitStack() as parts:
+    with reading(folder):
         content = orjson.loads((folder / MANIFEST).read_bytes())
         space = Space.from_json(content["space"])
-        stored = [parts.enter_context(parquet.read(folder / part["file"])) for part in content["parts"]]
-        for one, part in zip(stored, content["parts"], strict=True):
-            if (one.space, len(one)) != (space, part["rows"]):
-                raise ValueError(f"{part['file']} is not the part of the manifest")
-        codes = np.concatenate([one.codes for one in stored])
-        return StoredVectors(space, codes, _Rows(stored), content["tokens"], release=parts.pop_all().close)
+        codes = []
+        for part in content["parts"]:
+            with parquet.read(folder / part["file"]) as one:
+                if (one.space, len(one)) != (space, part["rows"]):
+                    raise ValueError(f"{part['file']} is not the part of the manifest")
+                codes.append(one.codes)
+        rows = _Rows([folder / part["file"] for part in content["parts"]], [len(one) for one in codes])
+        return StoredVectors(space, np.concatenate(codes), rows, content["tokens"], release=rows.close)
 
 
-class _Rows(Sequence[Row]):
-    def __init__(self, parts: Sequence[StoredVectors]) -> None:
-        self._parts = parts
-        self._starts = np.cumsum([0, *map(len, parts)]).tolist()
+class _Rows(Positions[Row]):
+    """The parts that were asked for last stay open."""
+
+    def __init__(self, files: Sequence[Path], counts: Sequence[int]) -> None:
+        self._files = files
+        self._starts: list[int] = list(accumulate(counts, initial=0))
+        self._open: OrderedDict[int, parquet.ParquetRows] = OrderedDict()
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._starts[-1]
 
-    @overload
-    def __getitem__(self, position: int) -> Row: ...
-    @overload
-    def __getitem__(self, position: slice) -> Sequence[Row]: ...
-    def __getitem__(self, position: int | slice) -> Row | Sequence[Row]:
-        if isinstance(position, slice):
-            return [self[one] for one in range(*position.indices(len(self)))]
-        one = range(len(self))[position]
-        part = bisect_right(self._starts, one) - 1
-        return self._parts[part].row(one - self._starts[part])
+    def at(self, position: int) -> Row:
+        part = bisect_right(self._starts, position) - 1
+        return self._part(part)[position - self._starts[part]]
+
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _part(self, part: int) -> parquet.ParquetRows:
+        if part not in self._open:
+            if len(self._open) == _PARTS_OPEN:
+                self._open.popitem(last=False)[1].close()
+            self._open[part] = parquet.open_rows(self._files[part])
+        self._open.move_to_end(part)
+        return self._open[part]
