@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from ovembed import corpus
 from ovembed.corpus import Format, Options
-from ovembed.errors import InputError
+from ovembed.errors import InputError, MissingExtra
 from ovembed.local import LocalEmbedder
 from tests.fakes import FakeEngine, make_spec
 
@@ -115,6 +116,16 @@ def test_json_on_stdout_is_whole_or_nothing() -> None:
 def test_npy_needs_a_file() -> None:
     with pytest.raises(InputError, match="--output"), corpus.open_writer(None, "npy", io.BytesIO(), force=False):
         pass
+
+
+def test_parquet_asks_for_its_package_before_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with (
+        pytest.raises(MissingExtra, match=r"ovembed\[files\]"),
+        corpus.open_writer(tmp_path / "a.parquet", "parquet", io.BytesIO()),
+    ):
+        pytest.fail("The job began.")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_texts_are_an_error() -> None:

@@ -8,7 +8,7 @@ import tempfile
 from typing import IO, TYPE_CHECKING
 
 from ovembed.corpus import precision
-from ovembed.corpus.formats import files_of
+from ovembed.corpus.formats import files_of, parquet
 from ovembed.corpus.formats.json import JsonStream
 from ovembed.corpus.formats.jsonl import row_lines
 from ovembed.corpus.partial import Partial, errors_of, folder_of
@@ -40,7 +40,7 @@ def open_writer(
 
     A file shows up under its name, with what stands beside it, only when the block ends well. What a broken-off job
     has done so far is kept, and taken up again with `resume`. Existing files are refused without `force` or `update`;
-    `force` also throws away what a broken-off job has done.
+    `force` also throws away what a broken-off job has done. A package that the format needs is asked for at once.
     """
     if output is None:
         if kind not in _ON_STDOUT:
@@ -48,6 +48,8 @@ def open_writer(
         with _ON_STDOUT[kind](stdout) as writer:
             yield writer
         return
+    if kind == "parquet":
+        parquet.check_installed()
     taken = [path for path in files_of(output, kind) if path.exists()]
     if taken and not force and not update and not (resume and folder_of(output).exists()):
         raise InputError(

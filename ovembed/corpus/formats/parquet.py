@@ -31,6 +31,11 @@ _GROUPS_KEPT = 2
 _COMPRESSION = {"id": "zstd", "text": "zstd", "source": "zstd"}
 
 
+def check_installed() -> None:
+    """Raises MissingExtra without the package that the format needs."""
+    _arrow()
+
+
 def write(stored: StoredVectors, path: Path) -> None:
     pa, pq = _arrow()
     schema = _schema(pa, stored.space)
