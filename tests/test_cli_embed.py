@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -208,6 +210,21 @@ def test_a_full_disk_is_no_end_where_there_is_more_of_it(tiny: str, small_disk: 
     assert (done.returncode, "4,096 from the job that broke off" in done.stderr.decode()) == (0, True)
     assert np.load(small_disk / "a.npy").shape == (12_000, 32)
     assert sorted(entry.name for entry in small_disk.iterdir()) == ["a.meta.jsonl", "a.npy"]
+
+
+def test_an_interrupt_tells_how_to_go_on(tiny: str, tmp_path: Path) -> None:
+    """It comes while stdin stays open, when the first rows are there."""
+    command = [sys.executable, "-m", "ovembed", "embed", "-", "--model", tiny, "-o", "a.npy"]
+    with subprocess.Popen(command, bufsize=0, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        while not (tmp_path / "a.npy.partial" / "checkpoint.json").exists():
+            process.stdin.write(b"the cat\n" * 4096)
+        process.stdin.write(b"the cat\n" * 16 * 4096)  # taken only by a job that has gone on
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read().decode()
+    assert process.returncode == 130
+    assert re.fullmatch(r"ovembed: \d+ rows are kept in a\.npy\.partial: continue with --resume\.\n", told)
 
 
 def test_bad_rows_are_told_by_the_exit_code_and_their_file(tiny: str, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ovembed.cli.options import (
     TimeoutOpt,
     UrlsOpt,
 )
-from ovembed.cli.output import Talk, stdout_bytes
+from ovembed.cli.output import Talk, interrupt_told, stdout_bytes
 from ovembed.cli.progress import conclude, share_read, shown
 from ovembed.cli.ray import RayJob
 from ovembed.cli.target import open_target
@@ -94,7 +94,7 @@ def embed(
     if output is not None and resume and not update and corpus.is_complete(output, form):
         talk.say(f"{output} is complete; there is nothing to resume.")
         return
-    with contextlib.ExitStack() as stack:
+    with interrupt_told(), contextlib.ExitStack() as stack:
         stdout = stack.enter_context(stdout_bytes())
         writer = stack.enter_context(
             corpus.open_writer(output, form, stdout, force=force, resume=resume, update=update)

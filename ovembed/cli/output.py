@@ -93,6 +93,17 @@ def only_our_words() -> Iterator[None]:
             sys.stderr = before
 
 
+@contextlib.contextmanager
+def interrupt_told() -> Iterator[None]:
+    """What is noted on an interrupt goes to stderr, as an error's notes do; typer makes an exit code of the rest."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        for note in getattr(interrupt, "__notes__", ()):
+            sys.stderr.write(f"ovembed: {note}\n")
+        raise
+
+
 def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.table import Table
