@@ -53,7 +53,7 @@ def window(lengths: Sequence[int], anchor: int, max_batch_tokens: int, *, max_pa
     """The run of neighbours around `anchor` that fits the budget and pads least, of a count of the ladder.
 
     `lengths` are padded ones and ascend. The window always holds the anchor. It grows by whichever neighbour is nearer
-    in length until neither fits, or would cost more padding than `max_padding`, as the shorter or to the others.
+    in length until neither fits, or padding it, or all others to it, would take more tokens than `max_padding`.
     """
     start, stop = anchor, anchor + 1
     while True:

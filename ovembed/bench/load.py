@@ -91,8 +91,8 @@ def _bodies(texts: Sequence[str], load: Load, model: str | None) -> Iterator[byt
     size = load.texts_per_request
     for start in range(0, len(texts) - size + 1, size):
         wanted = texts[start] if size == 1 else texts[start : start + size]
-        fields = {"input": wanted, "encoding_format": load.encoding, "model": model or "", "truncate": True}
-        yield orjson.dumps(fields if model else {name: fields[name] for name in fields if name != "model"})
+        fields = {"input": wanted, "encoding_format": load.encoding, "truncate": True}
+        yield orjson.dumps(fields | ({"model": model} if model else {}))
 
 
 def _request(target: httpx.URL, body: bytes, api_key: str | None) -> bytes:

@@ -16,6 +16,7 @@ import orjson
 from ovembed.cluster.blocks import Block, Embedded, part_name, write_blocks
 from ovembed.corpus import Item, Progress, Refused, Summary, errors_of
 from ovembed.corpus.formats.parts import MANIFEST, Manifest, Part, write_manifest
+from ovembed.corpus.job import EXAMPLES
 from ovembed.errors import ClusterError, InputError, MissingExtra, OvembedError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ovembed.corpus import Options
     from ovembed.repository import ModelEntry
 
-_EXAMPLES = 3
 _KNOCK_S = 5.0
 # The address that starts a cluster of this machine alone, for as long as the job runs.
 LOCAL = "local"
@@ -77,7 +77,7 @@ def embed_on_ray(
         _clean(partial, manifest)
         write_manifest(partial, manifest)
     _tell(errors_of(folder), refused)
-    places = tuple(place for block in done for place in block.truncated_places)[:_EXAMPLES]
+    places = tuple(place for block in done for place in block.truncated_places)[:EXAMPLES]
     return Summary(manifest.rows, manifest.tokens, manifest.truncated, manifest.refused, 0, 0, places)
 
 

@@ -16,6 +16,7 @@ from ovembed import engine, targets
 from ovembed.cluster.blocks import Block, Embedded, read_texts
 from ovembed.corpus import StoredVectors, embed_corpus, encode_vectors
 from ovembed.corpus.formats import parquet
+from ovembed.corpus.job import EXAMPLES
 from ovembed.corpus.rows import Standing
 from ovembed.errors import ClusterError, InputError, OvembedError
 from ovembed.repository import is_model, read_model
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from ovembed.corpus import Options
     from ovembed.corpus.rows import Block as Rows
     from ovembed.protocols import Embedder
-
-_EXAMPLES = 3
 
 
 class Worker:
@@ -79,7 +78,7 @@ class Worker:
             rows=standing.rows,
             tokens=standing.tokens,
             truncated=standing.truncated,
-            truncated_places=tuple(row.item.place for row in rows if row.truncated)[:_EXAMPLES],
+            truncated_places=tuple(row.item.place for row in rows if row.truncated)[:EXAMPLES],
             refused=tuple(refused for part in collected.parts for refused in part.refused),
         )
 

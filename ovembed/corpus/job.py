@@ -31,7 +31,8 @@ CHUNK_CHARACTERS = 2_000_000
 # One chunk is tokenized while another runs.
 _DEPTH = 2
 _DIGEST_BYTES = 16
-_EXAMPLES = 3
+# Places of cut texts that a summary names.
+EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +271,7 @@ class _Job:
             self._reused += sum(len(part.rows) for part in parts if part.space is self._known.space)
         self._first_refused = self._first_refused or next(iter(block.refused), None)
         cut = (row.item.place for row in block.rows if row.truncated)
-        self._cut_places.extend(place for place, _ in zip(cut, range(_EXAMPLES - len(self._cut_places)), strict=False))
+        self._cut_places.extend(place for place, _ in zip(cut, range(EXAMPLES - len(self._cut_places)), strict=False))
 
     def _space(self, known: Space | None, parts: Sequence[_Part], block: Block) -> Space | None:
         """The job's, with the limit that its first vectors give it. Raises InputError for vectors of another one."""
