@@ -59,7 +59,7 @@ class LocalEmbedder(Embedder):
         return self.engine.spec.query_prompt
 
     def spans(self, text: str, *, prompt: str = "") -> TokenSpans:
-        found = self.engine.spans(prompt + text)
+        found = self._tokenizers.submit(self.engine.spans, prompt + text).result()
         before = sum(stop <= len(prompt) for _, stop in found.spans)
         shifted = [(max(0, start - len(prompt)), stop - len(prompt)) for start, stop in found.spans[before:]]
         return TokenSpans(shifted, found.words[before:], found.total)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ovembed.corpus.ahead import ahead
+from ovembed.corpus.rows import Pause
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,3 +42,12 @@ def test_an_early_end_waits_for_nothing() -> None:
     results.close()
     assert finished == []
     answer.set()
+
+
+def test_at_a_pause_nothing_is_kept_back() -> None:
+    def inputs() -> Iterator[int | Pause]:
+        yield from (1, 2, Pause())
+        pytest.fail("More was asked for before the results were there.")
+
+    results = ahead(str, inputs(), 5)
+    assert [next(results), next(results)] == ["1", "2"]

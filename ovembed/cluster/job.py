@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ovembed.cluster.blocks import Block, Embedded, part_name, write_blocks
-from ovembed.corpus import Item, Progress, Refused, Summary, errors_of
+from ovembed.corpus import Item, Pause, Progress, Refused, Summary, errors_of
 from ovembed.corpus.formats.parts import MANIFEST, Manifest, Part, write_manifest
 from ovembed.corpus.job import EXAMPLES
 from ovembed.errors import ClusterError, InputError, MissingExtra, OvembedError
@@ -43,7 +43,7 @@ class RayCluster:
 
 
 def embed_on_ray(
-    entries: Iterable[Item | Refused],
+    entries: Iterable[Item | Refused | Pause],
     entry: ModelEntry,
     folder: Path,
     options: Options,
@@ -100,13 +100,13 @@ def _partial(folder: Path, *, force: bool) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _items(entries: Iterable[Item | Refused], refused: list[Refused], *, strict: bool) -> Iterator[Item]:
+def _items(entries: Iterable[Item | Refused | Pause], refused: list[Refused], *, strict: bool) -> Iterator[Item]:
     for entry in entries:
         if isinstance(entry, Item):
             yield entry
-        elif strict:
-            raise InputError(f"{entry.place}: {entry.reason}")
-        else:
+        elif isinstance(entry, Refused):
+            if strict:
+                raise InputError(f"{entry.place}: {entry.reason}")
             refused.append(entry)
 
 

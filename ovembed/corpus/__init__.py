@@ -8,7 +8,7 @@ from ovembed.corpus.partial import errors_of
 from ovembed.corpus.precision import PRECISIONS, VectorPrecision
 from ovembed.corpus.precision import decode as decode_vectors
 from ovembed.corpus.precision import encode as encode_vectors
-from ovembed.corpus.rows import Item, Refused, Row, Space, Writer
+from ovembed.corpus.rows import Item, Pause, Refused, Row, Space, Writer
 from ovembed.corpus.source import Columns
 from ovembed.corpus.split import Split
 from ovembed.corpus.stored import StoredVectors
@@ -25,6 +25,7 @@ __all__ = [
     "Item",
     "Known",
     "Options",
+    "Pause",
     "Progress",
     "Reading",
     "Refused",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from ovembed.corpus.live import with_pauses
 from ovembed.corpus.readers import is_known, reader_of
-from ovembed.corpus.rows import Item, Refused
+from ovembed.corpus.rows import Item, Pause, Refused
 from ovembed.corpus.source import Columns, Source
 from ovembed.corpus.split import Split, texts_of
 from ovembed.errors import InputError
@@ -93,21 +95,29 @@ class Inputs:
         here = 0 if self._raw is None or self._raw.closed else self._raw.tell()
         return self._bytes_before + here
 
-    def entries(self, measure: Measure = _untold) -> Iterator[Item | Refused]:
-        """Every text in order, and what cannot be one. `measure` tells the tokens of a text, to split by them.
+    def entries(self, measure: Measure = _untold) -> Iterator[Item | Refused | Pause]:
+        """Every text in order, and what cannot be one; pauses where stdin makes them.
 
-        Raises InputError for tables without the column, and MissingExtra for files that need one.
+        `measure` tells the tokens of a text, to split by them. Raises InputError for tables without the column, and
+        MissingExtra for files that need one.
         """
-        for name, size in zip(self._names, self._sizes, strict=True):
+
+        def read(name: str, stream: BinaryIO | None = None) -> Iterator[Item | Refused]:
             source = Source(
-                name="stdin" if name == STDIN else name,
+                name=name,
                 columns=self._reading.columns,
-                stream=self._stdin if name == STDIN else None,
+                stream=stream,
                 encoding=self._reading.encoding,
                 on_encoding=self._on_encoding,
                 on_raw=self._follow,
             )
-            yield from self._entries_of(source, measure)
+            return self._entries_of(source, measure)
+
+        for name, size in zip(self._names, self._sizes, strict=True):
+            if name == STDIN:
+                yield from with_pauses(self._stdin, functools.partial(read, "stdin"))
+            else:
+                yield from read(name)
             self._raw = None
             self._bytes_before += size
 

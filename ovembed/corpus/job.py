@@ -14,7 +14,7 @@ import numpy as np
 from ovembed import vectors
 from ovembed.corpus import precision
 from ovembed.corpus.ahead import ahead
-from ovembed.corpus.rows import Block, Item, Refused, Row, Space, Standing
+from ovembed.corpus.rows import Block, Item, Pause, Refused, Row, Space, Standing
 from ovembed.errors import EndpointError, InputError, TextError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Summary:
 
 
 def embed_corpus(
-    entries: Iterable[Item | Refused],
+    entries: Iterable[Item | Refused | Pause],
     embedder: Embedder,
     writer: Writer,
     options: Options,
@@ -86,7 +86,7 @@ def embed_corpus(
     known: Known | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Summary:
-    """Embed every item and write its row; memory holds a few chunks at a time.
+    """Embed every item and write its row; memory holds a few chunks at a time, and at a Pause none is kept back.
 
     A writer that stands somewhere has that many entries left out. Texts of `known` that are in the same space keep
     their vectors. Raises InputError when the entries are not the ones of the writer's job, when there is not one
@@ -107,8 +107,12 @@ class _Chunk:
     characters: int = 0
 
     @property
+    def count(self) -> int:
+        return len(self.items) + len(self.refused)
+
+    @property
     def is_full(self) -> bool:
-        return len(self.items) + len(self.refused) >= CHUNK_TEXTS or self.characters >= CHUNK_CHARACTERS
+        return self.count >= CHUNK_TEXTS or self.characters >= CHUNK_CHARACTERS
 
     def add(self, entry: Item | Refused) -> None:
         self.seen += 1
@@ -144,10 +148,9 @@ class _Job:
         self._cut_places: list[str] = []
         self._first_refused: Refused | None = None
 
-    def run(self, entries: Iterable[Item | Refused], on_progress: Callable[[Progress], None]) -> Summary:
+    def run(self, entries: Iterable[Item | Refused | Pause], on_progress: Callable[[Progress], None]) -> Summary:
         if not self._began.complete:
-            begun = ((chunk, self._reuse(chunk.items)) for chunk in self._chunks(iter(entries)))
-            for chunk, parts in ahead(self._embed_chunk, begun, _DEPTH):
+            for chunk, parts in ahead(self._embed_chunk, self._begun(iter(entries)), _DEPTH):
                 self._write(chunk, parts)
                 on_progress(self._progress())
         now = self._writer.standing
@@ -175,23 +178,33 @@ class _Job:
         count = self._writer.standing.refused
         return f"{first.place}: {first.reason}" + (f" None of all {count} texts can be embedded." if count > 1 else "")
 
-    def _chunks(self, entries: Iterator[Item | Refused]) -> Iterator[_Chunk]:
+    def _begun(self, entries: Iterator[Item | Refused | Pause]) -> Iterator[tuple[_Chunk, list[_Part]] | Pause]:
+        for chunk in self._chunks(entries):
+            yield chunk if isinstance(chunk, Pause) else (chunk, self._reuse(chunk.items))
+
+    def _chunks(self, entries: Iterator[Item | Refused | Pause]) -> Iterator[_Chunk | Pause]:
+        """Full ones, and at a pause and at the end what there is."""
         chunk = _Chunk(self._began.seen, self._pass_over(entries))
         for entry in entries:
-            if self._options.strict and isinstance(entry, Refused):
+            if isinstance(entry, Pause):
+                yield from (chunk, entry) if chunk.count else (entry,)
+            elif self._options.strict and isinstance(entry, Refused):
                 raise InputError(f"{entry.place}: {entry.reason}")
-            chunk.add(entry)
-            if chunk.is_full:
+            else:
+                chunk.add(entry)
+                if not chunk.is_full:
+                    continue
                 yield chunk
-                chunk = _Chunk(chunk.seen, chunk.digest)
-        if chunk.items or chunk.refused:
+            chunk = _Chunk(chunk.seen, chunk.digest)
+        if chunk.count:
             yield chunk
 
-    def _pass_over(self, entries: Iterator[Item | Refused]) -> str:
+    def _pass_over(self, entries: Iterator[Item | Refused | Pause]) -> str:
         """The digest after the entries that are done. Raises InputError when they are others."""
         done = _Chunk(0, "")
         while done.seen < self._began.seen and (entry := next(entries, None)) is not None:
-            done = _Chunk(done.seen + 1, _chained(done.digest, entry))
+            if not isinstance(entry, Pause):
+                done = _Chunk(done.seen + 1, _chained(done.digest, entry))
         if done.digest != self._began.digest:
             raise InputError("The input is not the one of the job that broke off. Start over with --force.")
         return done.digest

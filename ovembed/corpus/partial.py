@@ -90,6 +90,10 @@ class Partial:
         """End the work; `keep` leaves the rows there are for another job."""
         with contextlib.suppress(OSError):
             if not keep or not self.standing.rows:
+                # The checkpoint goes last: as long as there is one, a job that is done is known to be.
+                for path in self.folder.iterdir():
+                    if path.name != _CHECKPOINT:
+                        path.unlink()
                 shutil.rmtree(self.folder)
         # A full disk takes no more of what is not written yet: it is beyond the checkpoint.
         with contextlib.suppress(OSError):

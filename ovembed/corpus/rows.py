@@ -50,6 +50,11 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Between the places of an input: nothing more comes for now, so those before need not wait for others."""
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """An item that has a vector; `tokens` is None where the endpoint does not tell."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from ovembed.corpus import STDIN, Inputs, Reading, Refused, Split
+from ovembed.corpus import STDIN, Inputs, Item, Reading, Refused, Split
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def read(path: Path) -> Calibration:
     for entry in Inputs([str(path)], sys.stdin.buffer, Reading(split=Split("line"))).entries():
         if isinstance(entry, Refused):
             raise InputError(f"{entry.place}: {entry.reason}")
-        texts.append(entry.text)
+        if isinstance(entry, Item):
+            texts.append(entry.text)
     if len(texts) < FEWEST_TEXTS:
         raise InputError(
             f"{path} holds {len(texts)} texts; calibration needs {FEWEST_TEXTS} or more, one on each line. "
