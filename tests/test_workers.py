@@ -21,7 +21,9 @@ from ovembed.errors import EngineError, ModelUnready
 from ovembed.repository import ModelRepository
 from ovembed.server.reload import Outcome
 from ovembed.server.workers import merging
-from ovembed.server.workers.channel import Channel, Gone
+from ovembed.server.workers.channel import Channel, Gone, Unanswered
+from ovembed.server.workers.crew import Crew
+from ovembed.server.workers.questions import GetFamilies
 from tests.test_operations import texts_embedded
 from tests.test_serve_process import PATIENCE_S, Server, address, post, run_and_fail, served, wait_until
 
@@ -144,6 +146,72 @@ def test_both_ends_ask_at_once_and_hear_when_the_other_has_gone() -> None:
         right.close()
 
     asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
+
+
+def test_a_question_that_cannot_be_answered_is_told_so_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        left_end, right_end = socket.socketpair()
+
+        async def answer(number: int) -> Any:
+            quotient = 1 / number
+            return lambda: quotient  # which cannot be sent
+
+        left, right = await Channel.open(left_end, answer), await Channel.open(right_end, answer)
+        for question in (0, 1):
+            with pytest.raises(Unanswered) as unanswered:
+                await right.ask(question)
+            assert not isinstance(unanswered.value, Gone)
+        for end in (left, right):
+            end.close()
+            await end.closed()
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
+    assert caplog.text.count("int was not answered") == 2
+    assert "ZeroDivisionError" in caplog.text
+
+
+# The workers as one
+
+
+class Dying:
+    """A worker that tells its metrics, or ends and leaves when it is asked."""
+
+    listened = True
+
+    def __init__(self, crew: Crew, number: int, *, texts: float) -> None:
+        self.last_families = report(texts, 1, 0)
+        self.dies = False
+        self._crew = crew
+        self._number = number
+        crew.join(number, self)
+
+    async def ask(self, _question: Any) -> list[Metric]:
+        if self.dies:
+            self._crew.leave(self._number)
+            raise Gone
+        await asyncio.sleep(0)
+        return self.last_families
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+def test_what_a_worker_has_counted_counts_once_while_and_after_it_ends() -> None:
+    async def texts_of(crew: Crew) -> float:
+        reports = await crew.ask(GetFamilies())
+        families = merging.merge_families(report for report in reports if not isinstance(report, Gone))
+        return values(families)["ovembed_texts_totala"]
+
+    async def scenario() -> None:
+        crew = Crew(2)
+        first, _ = Dying(crew, 1, texts=5), Dying(crew, 2, texts=3)
+        assert await texts_of(crew) == 8
+        first.dies = True
+        assert [await texts_of(crew), await texts_of(crew)] == [8, 8]
+        assert len(list(crew)) == 1
+
+    asyncio.run(scenario())
 
 
 # The whole server

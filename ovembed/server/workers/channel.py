@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import pickle
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -13,10 +14,16 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
+_LOG = logging.getLogger(__name__)
+
 _LENGTH = struct.Struct("!I")
 
 
-class Gone(Exception):
+class Unanswered(Exception):
+    """The process at the other end could not answer, and has logged why."""
+
+
+class Gone(Unanswered):
     """The process at the other end has ended."""
 
 
@@ -46,16 +53,19 @@ class Channel:
         return cls(*await asyncio.open_connection(sock=end), answer)
 
     async def ask(self, question: Any) -> Any:
-        """Raises Gone when the other end has ended, before the question or before its answer."""
+        """Raises Gone when the other end has ended, before the question or before its answer; Unanswered."""
         if self._reading.done():
             raise Gone
         number = next(self._numbers)
         self._awaited[number] = asyncio.get_running_loop().create_future()
         self._send(_Message(number, is_answer=False, content=question))
         try:
-            return await self._awaited[number]
+            answer = await self._awaited[number]
         finally:
             del self._awaited[number]
+        if isinstance(answer, Unanswered):
+            raise answer
+        return answer
 
     async def closed(self) -> None:
         """Wait until the other end has gone."""
@@ -73,14 +83,24 @@ class Channel:
                     task = asyncio.create_task(self._reply(message))
                     self._answering.add(task)
                     task.add_done_callback(self._answering.discard)
-                elif message.number in self._awaited:
-                    self._awaited[message.number].set_result(message.content)
+                else:
+                    self._settle(message)
         for future in self._awaited.values():
             if not future.done():
-                future.set_exception(Gone())
+                future.set_result(Gone())
+
+    def _settle(self, answered: _Message) -> None:
+        """Nobody may wait for it any more."""
+        future = self._awaited.get(answered.number)
+        if future is not None and not future.done():
+            future.set_result(answered.content)
 
     async def _reply(self, asked: _Message) -> None:
-        self._send(_Message(asked.number, is_answer=True, content=await self._answer(asked.content)))
+        try:
+            self._send(_Message(asked.number, is_answer=True, content=await self._answer(asked.content)))
+        except Exception:  # noqa: BLE001  whoever asked must hear of it
+            _LOG.exception("%s was not answered. This is a bug.", type(asked.content).__name__)
+            self._send(_Message(asked.number, is_answer=True, content=Unanswered()))
 
     def _send(self, message: _Message) -> None:
         packed = pickle.dumps(message)

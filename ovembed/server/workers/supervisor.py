@@ -15,11 +15,10 @@ from ovembed import cores
 from ovembed.errors import OvembedError, ServerError
 from ovembed.http.listener import again, bound_together, url_of
 from ovembed.server.reload import follow, logged
-from ovembed.server.workers import merging
-from ovembed.server.workers.channel import Channel, Gone
+from ovembed.server.workers.channel import Channel
+from ovembed.server.workers.crew import Crew
 from ovembed.server.workers.questions import (
     Failed,
-    GetFamilies,
     GetJob,
     GetOutcome,
     Job,
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from ovembed.server.reload import Outcome
     from ovembed.server.selection import Selection
     from ovembed.server.settings import ServeSettings
     from ovembed.server.workers.questions import OfOne
@@ -43,7 +41,6 @@ _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 30.0
 _AFTER_THE_GRACE_S = 5.0
-_PATIENCE_S = 10.0  # with a worker that does not answer what takes no time
 
 
 def supervise(selection: Selection, settings: ServeSettings, *, on_ready: Callable[[str], None]) -> None:
@@ -83,12 +80,11 @@ class _Supervisor:
             _Share(number, listener, cpus, Job(selection, replace(settings, engine=engine)))
             for number, (listener, cpus, engine) in enumerate(zip(listeners, groups, engines, strict=True), 1)
         ]
-        self._crew: dict[int, _Worker] = {}
-        self._counted: list[Metric] = []
+        self._crew = Crew(len(listeners))
         self._first_loaded = asyncio.Event()
         self._all_loaded = asyncio.Barrier(len(listeners))
         self._all_listen = asyncio.Barrier(len(listeners) + 1)
-        self._reload = logged(self._reload_all)
+        self._reload = logged(self._crew.reload)
         self._started = False
         self._stopping = asyncio.Event()
 
@@ -105,7 +101,7 @@ class _Supervisor:
             self._stopping.set()
             self._first_loaded.set()
             companion.cancel()
-            for worker in self._crew.values():
+            for worker in self._crew:
                 worker.stop()
             ended = await asyncio.gather(*keepers, companion, return_exceptions=True)
         for result in ended:
@@ -115,7 +111,7 @@ class _Supervisor:
     def _be_told_to_stop(self) -> None:
         """Told twice, there is no grace."""
         if self._stopping.is_set():
-            for worker in self._crew.values():
+            for worker in self._crew:
                 worker.kill()
         self._stopping.set()
 
@@ -135,12 +131,11 @@ class _Supervisor:
             await self._first_loaded.wait()
         while not self._stopping.is_set():
             worker = await _Worker.start(share, self._answer)
-            self._crew[share.number] = worker
+            self._crew.join(share.number, worker)
             if self._stopping.is_set():
                 worker.stop()
             code = await worker.ended(self._settings.grace_s)
-            del self._crew[share.number]
-            self._counted = merging.merge_families([self._counted, merging.counted(worker.last_families)])
+            self._crew.leave(share.number)
             if self._stopping.is_set():
                 return
             if not self._started:
@@ -170,32 +165,8 @@ class _Supervisor:
             case OfAll(GetOutcome()):
                 return [await self._reload()]
             case OfAll(of_one):
-                return await self._ask_all(of_one)
+                return await self._crew.ask(of_one)
         return None
-
-    async def _ask_all(self, question: OfOne) -> list[Any]:
-        """The answers, Gone for each that is missing; but what was counted by a worker never goes missing."""
-        answers = await asyncio.gather(*(self._ask(share, question) for share in self._shares))
-        return [*answers, self._counted] if isinstance(question, GetFamilies) else answers
-
-    async def _ask(self, share: _Share, question: OfOne) -> Any:
-        worker = self._crew.get(share.number)
-        if worker is None or not worker.listened:
-            return Gone()
-        try:
-            async with asyncio.timeout(None if isinstance(question, GetOutcome) else _PATIENCE_S):
-                answer = await worker.ask(question)
-        except (Gone, TimeoutError):
-            return merging.counted(worker.last_families) if isinstance(question, GetFamilies) else Gone()
-        if isinstance(question, GetFamilies):
-            worker.last_families = answer
-        return answer
-
-    async def _reload_all(self) -> Outcome:
-        first, *others = self._shares
-        outcomes = [await self._ask(first, GetOutcome())]
-        outcomes += await asyncio.gather(*(self._ask(share, GetOutcome()) for share in others))
-        return merging.merge_outcomes([outcome for outcome in outcomes if not isinstance(outcome, Gone)])
 
 
 class _Worker:
