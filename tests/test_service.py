@@ -17,6 +17,7 @@ from ovembed.engine import EngineSettings, OpenVINOEngine
 from ovembed.errors import EngineError, InputError
 from ovembed.http.keys import KeyFile
 from ovembed.http.requests import Limits
+from ovembed.server.catalog import State
 from ovembed.server.service import Service
 from ovembed.server.settings import ServeSettings
 from ovembed.serving.condition import GoldenText
@@ -253,6 +254,22 @@ def test_a_draining_server_is_alive_and_not_ready_and_takes_nothing_more(engine:
             assert get(service, path).status_code == 200
         assert samples(service)["ovembed_refused_requests_total", ("shutting_down",)] == 1
     assert engine.batches == []
+
+
+@pytest.mark.parametrize(("path", "status"), [(EMBEDDINGS, 503), ("/v3/embeddings", 500), ("/embed", 503)])
+def test_requests_for_a_model_that_loads_are_refused_for_that(engine: FakeEngine, path: str, status: int) -> None:
+    async def post(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.post(path, json={"input": "a", "inputs": "a", "model": "new"})
+
+    with serving(engine) as service:
+        service.catalog.note("new", State.LOADING)
+        assert ask(service, post).status_code == status
+        refused = {
+            labels: value
+            for (name, labels), value in samples(service).items()
+            if name == "ovembed_refused_requests_total" and value
+        }
+    assert refused == {("model_unready",): 1}
 
 
 def test_requests_that_give_work_are_counted_while_they_run(engine: FakeEngine) -> None:

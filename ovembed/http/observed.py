@@ -30,7 +30,7 @@ class RequestReport:
     """A request that has ended; `status` 499 when its client left before a reply.
 
     `route` is a pattern of the application's, `model` one that it chose; both empty where there is none. The sizes
-    are those that the headers of request and reply state, 0 where they state none.
+    are those that the headers of request and reply state, 0 where they state none. `error` is what the reply tells of.
     """
 
     method: str
@@ -40,6 +40,7 @@ class RequestReport:
     took_s: float
     request_bytes: int
     reply_bytes: int
+    error: Exception | None
 
     @property
     def asked_for_work(self) -> bool:
@@ -57,8 +58,8 @@ class RequestObserver(Protocol):
 class Observed:
     """Around everything else, so that refusals are seen as well.
 
-    The application may put the name of the model it chose into `request.state.model`; it finds the request's id
-    in `request.state.request_id`.
+    The application may put the name of the model it chose into `request.state.model`, and the error it answers with
+    into `request.state.error`; it finds the request's id in `request.state.request_id`.
     """
 
     def __init__(self, app: ASGIApp, observer: RequestObserver) -> None:
@@ -95,6 +96,7 @@ class Observed:
                 took_s=time.perf_counter() - began,
                 request_bytes=_stated_bytes(Headers(scope=scope)),
                 reply_bytes=reply_bytes,
+                error=scope["state"].get("error"),
             )
             self._observer.request_ended(report)
             _log(report, scope, request_id)

@@ -49,7 +49,8 @@ def create_app(
 
 
 def error_response(request: Request, error: Exception) -> Response:
-    """The error as the dialect of the request's path says it."""
+    """The error as the dialect of the request's path says it. `request.state.error` tells middleware which it was."""
+    request.state.error = error
     path = request.scope["path"]
     return next(dialect for dialect in DIALECTS if dialect.owns(path)).render(request, error)
 

@@ -9,10 +9,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
+from ovembed.errors import (
+    BodyTimeout,
+    ModelUnready,
+    Overloaded,
+    RequestTimeout,
+    RequestTooLarge,
+    ShuttingDown,
+    Unauthorized,
+)
 from ovembed.server.openapi import Described, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from prometheus_client import Metric
     from starlette.requests import Request
@@ -25,14 +34,15 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _TOKENS = (16, 64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 
-# Why a request that asked for work got none, by the status that told it so.
-_REFUSALS = {
-    401: "no_key",
-    408: "slow_body",
-    413: "too_large",
-    429: "queue_full",
-    503: "shutting_down",
-    504: "time_limit",
+# Why a request that asked for work got none, by the error that told it so.
+_REFUSALS: Mapping[type, str] = {
+    Unauthorized: "no_key",
+    BodyTimeout: "slow_body",
+    RequestTooLarge: "too_large",
+    Overloaded: "queue_full",
+    ModelUnready: "model_unready",
+    ShuttingDown: "shutting_down",
+    RequestTimeout: "time_limit",
 }
 
 # When each series began: nothing here needs it, and it would double the page.
@@ -108,8 +118,9 @@ class Metrics:
         self._running.dec()
         self._requests.labels(request.route, request.model, request.status).inc()
         self._request_seconds.labels(request.route).observe(request.took_s)
-        if request.asked_for_work and request.status in _REFUSALS:
-            self._refused.labels(_REFUSALS[request.status]).inc()
+        reason = _refusal(request.error)
+        if request.asked_for_work and reason is not None:
+            self._refused.labels(reason).inc()
 
     def families(self) -> list[Metric]:
         """Every metric, as it is now."""
@@ -140,6 +151,12 @@ class Metrics:
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"ovembed_{name}", about, labels, buckets=buckets, registry=self._registry)
+
+
+def _refusal(error: Exception | None) -> str | None:
+    """Also of an error in another server's words, which was raised from ours."""
+    kinds = (type(error), type(error and error.__cause__))
+    return next((_REFUSALS[kind] for kind in kinds if kind in _REFUSALS), None)
 
 
 _INFO_LABELS = ("model", "fingerprint", "source", "precision", "pooling", "dimensions", "max_tokens")
