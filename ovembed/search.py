@@ -1,7 +1,8 @@
 """VectorIndex: exact search among the vectors of an output file, block by block, where they are.
 
-One einsum over blocks that stay in the cache, a thread for each core: a million float32 vectors of 384 dimensions take
-40 ms. BLAS (a matrix times a vector) takes 130 to 250 ms for the same, usearch's exact search 107, faiss 288.
+One einsum over blocks that stay in the cache, a thread for each core: a million vectors of 384 dimensions take 60 ms on
+two cores as float32, 55 as int8, 85 as float16. BLAS (a matrix times a vector) takes 130 to 250 ms for the first,
+usearch's exact search 107, faiss 288.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ovembed import cores, vectors
-from ovembed.corpus import decode_vectors, encode_vectors
+from ovembed.corpus import decode_vectors, dot_vectors, encode_vectors
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class VectorIndex:
         query = vectors.normalize(vectors.cut(query[None], self._stored.space.dimensions))[0]
         if self._stored.space.precision == "binary":
             return self._ranked(query, self._sifted(query, k * _CANDIDATES), k)
-        scores = self._by_blocks(lambda block: np.einsum("ij,j->i", self._decoded(block), query)) / self._lengths
+        space = self._stored.space
+        scores = self._by_blocks(lambda block: dot_vectors(self._codes[block], query, space)) / self._lengths
         return [self._hit(position, scores[position]) for position in vectors.highest(scores, k)]
 
     def close(self) -> None:

@@ -191,7 +191,8 @@ def test_files_that_cannot_be_used_are_named(embedded: Path, minilm: str, tmp_pa
         assert path.name in message
         return message
 
-    assert "No file" in told(tmp_path / "missing.npy")
+    missing = tmp_path / "missing.npy"
+    assert f"ovembed embed FILE -o {missing}" in told(missing)
     (tmp_path / "words.txt").write_text("a", encoding="utf-8")
     assert "known format" in told(tmp_path / "words.txt")
     meta = embedded.with_suffix(".meta.jsonl").read_bytes()
@@ -214,6 +215,12 @@ def test_wrong_usage_exits_2(embedded: Path) -> None:
         ("a", str(embedded), "--prompt", "", "--prompt-name", "q"),
     ):
         assert ovembed("query", *arguments).returncode == 2
+
+
+def test_words_and_file_in_the_wrong_order_are_told(embedded: Path) -> None:
+    done = ovembed("query", str(embedded), "my question")
+    assert done.returncode == 2
+    assert "the text comes first" in done.stderr.decode()
 
 
 def test_an_empty_query_is_told(embedded: Path, minilm: str) -> None:

@@ -70,6 +70,8 @@ def test_rows_are_found_anywhere_in_a_large_file(tmp_path: Path, kind: Format) -
     with open_stored(path) as read:
         for position in (0, 8191, 8192, COUNT - 1):
             assert read.row(position) == stored.row(position)
+        assert read.rows[8000:17000] == stored.rows[8000:17000]
+        assert read.rows[8193:8190:-1] == stored.rows[8193:8190:-1]
         with pytest.raises(IndexError):
             read.row(COUNT)
         np.testing.assert_array_equal(np.concatenate(list(read.blocks(7000))), stored.vectors)
@@ -136,6 +138,16 @@ def test_int8_keeps_directions_and_cuts_what_is_beyond_its_limit() -> None:
     assert vectors.cosine(precision.decode(precision.encode(rows, space), space), rows).min() > 0.999
     assert precision.encode(np.full((1, 384), 9, np.float32), space).max() == 127
     assert precision.encode(np.full((1, 384), -9, np.float32), space).min() == -128
+
+
+@pytest.mark.parametrize("numbers", PRECISIONS)
+def test_products_with_codes_are_those_with_their_vectors(numbers: VectorPrecision) -> None:
+    stored = make_stored(numbers)
+    if numbers == "float16":
+        stored.codes[0, :3] = (-6e-8, 0, 65504)  # the smallest there is, the largest
+    query = stored.vectors[7]
+    products = precision.dot(stored.codes, query, stored.space)
+    np.testing.assert_allclose(products, stored.vectors @ query, rtol=1e-5, atol=1e-6)
 
 
 def test_one_text_alone_is_a_fair_int8_vector() -> None:

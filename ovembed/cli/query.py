@@ -95,6 +95,8 @@ def query(
 
 def _arguments(text: str, file: Path | None, *, interactive: bool) -> tuple[str | None, Path]:
     if file is not None:
+        if not file.exists() and Path(text).is_file():
+            raise typer.BadParameter(f"the text comes first: ovembed query {str(file)!r} {text}")
         return text, file
     if not interactive:
         raise typer.BadParameter("give TEXT and FILE, or FILE and --interactive.")

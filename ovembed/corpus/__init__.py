@@ -7,6 +7,7 @@ from ovembed.corpus.output import is_complete, open_writer, places_of
 from ovembed.corpus.partial import errors_of
 from ovembed.corpus.precision import PRECISIONS, VectorPrecision
 from ovembed.corpus.precision import decode as decode_vectors
+from ovembed.corpus.precision import dot as dot_vectors
 from ovembed.corpus.precision import encode as encode_vectors
 from ovembed.corpus.rows import Item, Pause, Refused, Row, Space, Writer
 from ovembed.corpus.source import Columns
@@ -37,6 +38,7 @@ __all__ = [
     "VectorPrecision",
     "Writer",
     "decode_vectors",
+    "dot_vectors",
     "embed_corpus",
     "encode_vectors",
     "errors_of",

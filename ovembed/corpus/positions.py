@@ -10,11 +10,15 @@ Found = TypeVar("Found", covariant=True)  # noqa: PLC0105  a sequence of it is o
 
 
 class Positions(Sequence[Found]):
-    """A sequence by `at` and `__len__` alone; slices are lists."""
+    """A sequence by `at` and `__len__` alone, and by `several` where neighbours come cheaper; slices are lists."""
 
     @abstractmethod
     def at(self, position: int) -> Found:
         """What is at a position from 0 to len - 1."""
+
+    def several(self, positions: range) -> Sequence[Found]:
+        """What is at each of them."""
+        return [self.at(position) for position in positions]
 
     @overload
     def __getitem__(self, position: int) -> Found: ...
@@ -23,5 +27,5 @@ class Positions(Sequence[Found]):
     def __getitem__(self, position: int | slice) -> Found | Sequence[Found]:
         every = range(len(self))
         if isinstance(position, slice):
-            return [self.at(one) for one in every[position]]
+            return self.several(every[position])
         return self.at(every[position])

@@ -28,6 +28,8 @@ _STEPS = 255
 _LOWEST = -128
 # Vectors to come may reach a little beyond those that a limit is taken from; what is beyond it is cut to it.
 _MARGIN = 1.25
+# The bits of a float16, moved to where a float32 has its sign, exponent and fraction, are its value times 2 ** -112.
+_HALF_SHIFT, _HALF_MASK, _HALF_SCALE = 13, np.int32(-0x7000_2000), np.float32(2.0**112)
 
 
 def dtype(precision: VectorPrecision) -> np.dtype[Any]:
@@ -74,6 +76,27 @@ def decode(codes: Codes, space: Space) -> Vectors:
             return bits.astype(np.float32) * 2 - 1
         case "float16":
             return codes.astype(np.float32)
+
+
+def dot(codes: Codes, query: Vectors, space: Space) -> Vectors:
+    """`decode(codes, space) @ query`, for finite codes: shape (n,), several times as fast for float16 and int8."""
+    match space.precision:
+        case "int8":
+            low, step = _scale(space)
+            offset = (low + step * np.float32(0.5 - _LOWEST)) * query.sum()
+            return np.asarray(_dot(codes.astype(np.float32), query * step) + offset, dtype=np.float32)
+        case "float16":
+            bits = codes.view(np.int16).astype(np.int32)
+            bits <<= _HALF_SHIFT
+            bits &= _HALF_MASK
+            return _dot(bits.view(np.float32), query * _HALF_SCALE)
+        case _:
+            return _dot(decode(codes, space), query)
+
+
+def _dot(rows: Vectors, query: Vectors) -> Vectors:
+    """Not by BLAS, whose threads get in the way of those that search."""
+    return np.asarray(np.einsum("ij,j->i", rows, query))
 
 
 def _scale(space: Space) -> tuple[np.float32, np.float32]:

@@ -88,7 +88,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(f"No file {error.filename}.") from error
+        raise InputError(f"No file {error.filename}, which belongs to {path}. Embed the texts again.") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, LookupError, TypeError, EOFError) as error:

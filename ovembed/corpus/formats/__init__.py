@@ -55,7 +55,7 @@ def open_stored(path: Path, chosen: Format | None = None) -> StoredVectors:
     Close it, or use it in a `with`. Raises InputError, naming the file, when there is none or it is not of the format.
     """
     if not path.exists():
-        raise InputError(f"No file {path}.")
+        raise InputError(f"No file {path}. Make it of your texts: ovembed embed FILE -o {path}")
     if path.is_dir():
         return parts.read(path)
     return OWNERS[format_of(path, chosen)].read(path)

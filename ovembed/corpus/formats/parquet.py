@@ -16,10 +16,11 @@ import orjson
 from ovembed.corpus import precision
 from ovembed.corpus.positions import Positions
 from ovembed.corpus.rows import Row, Space
-from ovembed.corpus.stored import StoredVectors, reading
+from ovembed.corpus.stored import BLOCK_ROWS, StoredVectors, reading
 from ovembed.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pyarrow
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _SPACE_KEY = b"ovembed"
 _EMBEDDING = "embedding"
 _GROUPS_KEPT = 2
+_BUFFER_BYTES = 1024 * 1024
 # Numbers do not get smaller, but slower to read.
 _COMPRESSION = {"id": "zstd", "text": "zstd", "source": "zstd"}
 
@@ -54,14 +56,13 @@ def write(stored: StoredVectors, path: Path) -> None:
 
 def read(path: Path) -> StoredVectors:
     """The vectors are in memory, the rows are read in groups."""
-    _, pq = _arrow()
     with reading(path):
-        file = pq.ParquetFile(path)
+        file = _open(path)
         space = Space.from_json(orjson.loads(file.schema_arrow.metadata[_SPACE_KEY]))
         shape = (file.metadata.num_rows, precision.width(space))
         codes = np.empty(shape, dtype=precision.dtype(space.precision))
         start = 0
-        for batch in file.iter_batches(columns=[_EMBEDDING]):
+        for batch in file.iter_batches(BLOCK_ROWS, columns=[_EMBEDDING]):
             numbers = batch.column(_EMBEDDING).flatten().to_numpy(zero_copy_only=False)
             codes[start : start + len(batch)] = numbers.reshape(len(batch), shape[1])
             start += len(batch)
@@ -71,13 +72,12 @@ def read(path: Path) -> StoredVectors:
 
 def open_rows(path: Path) -> ParquetRows:
     """The rows without the vectors; close them. Raises InputError, naming the file, as `read` does."""
-    _, pq = _arrow()
     with reading(path):
-        return ParquetRows(pq.ParquetFile(path))
+        return ParquetRows(_open(path))
 
 
 class ParquetRows(Positions[Row]):
-    """Rows of the group that was asked for last are kept."""
+    """Groups that were asked for last are kept, as Arrow has them: to make all their rows takes longer."""
 
     def __init__(self, file: pyarrow.parquet.ParquetFile) -> None:
         self._file = file
@@ -90,15 +90,26 @@ class ParquetRows(Positions[Row]):
         return self._starts[-1]
 
     def at(self, position: int) -> Row:
-        group = bisect_right(self._starts, position) - 1
-        return Row.from_json(self._group(group)[position - self._starts[group]])
+        (row,) = self.several(range(position, position + 1))
+        return row
+
+    def several(self, positions: range) -> Sequence[Row]:
+        if positions.step != 1:
+            return super().several(positions)
+        rows: list[Row] = []
+        while positions:
+            group = bisect_right(self._starts, positions.start) - 1
+            first, behind = self._starts[group], min(positions.stop, self._starts[group + 1])
+            here = self._group(group).slice(positions.start - first, behind - positions.start)
+            rows += map(Row.from_json, here.to_pylist())
+            positions = range(behind, positions.stop)
+        return rows
 
     def close(self) -> None:
         self._file.close()
 
-    def _read_group(self, group: int) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._file.read_row_group(group, columns=self._columns).to_pylist()
-        return rows
+    def _read_group(self, group: int) -> pyarrow.Table:
+        return self._file.read_row_group(group, columns=self._columns)
 
 
 def _schema(pa: Any, space: Space) -> pyarrow.Schema:
@@ -116,6 +127,12 @@ def _schema(pa: Any, space: Space) -> pyarrow.Schema:
         },
         metadata={_SPACE_KEY: orjson.dumps(space.to_json())},
     )
+
+
+def _open(path: Path) -> pyarrow.parquet.ParquetFile:
+    """Read a little at a time: Arrow would hold whole columns beside what is made of them."""
+    _, pq = _arrow()
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
 
 
 def _arrow() -> tuple[Any, Any]:
