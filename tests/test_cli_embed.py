@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from ovembed.corpus import open_stored
+from ovembed.errors import InputError
 from ovembed.launch import local_server
 from tests.cli import failure, ovembed
 
@@ -258,3 +259,34 @@ def test_an_update_says_what_it_kept_and_a_complete_job_is_not_resumed(tiny: str
     assert "nothing to resume" in ovembed(*command, "--resume", cwd=tmp_path).stderr.decode()
     texts.write_text("\n".join([*TEXTS, "a new one"]), encoding="utf-8")
     assert "5 texts (4 unchanged)" in ovembed(*command, "--update", cwd=tmp_path).stderr.decode()
+
+
+DIES_BETWEEN_BOTH_FILES = """
+import os, signal
+from ovembed.cli.main import main
+
+rename = os.replace
+
+def replace(source, target):
+    if os.path.basename(target) == "a.npy":
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(source, target)
+
+os.replace = replace
+main()
+"""
+
+
+def test_an_update_that_dies_between_the_renames_goes_on(tiny: str, texts: Path, tmp_path: Path) -> None:
+    command = ("embed", str(texts), "--model", tiny, "-o", "a.npy")
+    assert ovembed(*command, cwd=tmp_path).returncode == 0
+    texts.write_text("\n".join([*TEXTS, "a new one"]), encoding="utf-8")
+    dies = subprocess.run([sys.executable, "-c", DIES_BETWEEN_BOTH_FILES, *command, "--update"], cwd=tmp_path)
+    assert dies.returncode == -signal.SIGKILL
+    with pytest.raises(InputError, match="damaged"):
+        open_stored(tmp_path / "a.npy")
+    assert "--resume" in failure(ovembed(*command, "--update", cwd=tmp_path))
+    assert ovembed(*command, "--update", "--resume", cwd=tmp_path).returncode == 0
+    with open_stored(tmp_path / "a.npy") as stored:
+        assert [row.item.text for row in stored.rows] == [*TEXTS, "a new one"]
+    assert not (tmp_path / "a.npy.partial").exists()

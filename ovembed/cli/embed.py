@@ -113,7 +113,7 @@ def embed(
         )
         words = embedder.prompt(prompt_name) if prompt is None else prompt
         known: corpus.Known | None = None
-        if update and output is not None and output.exists():
+        if update and output is not None and output.exists() and not writer.standing.complete:
             known = corpus.Known(stack.enter_context(corpus.open_stored(output, form)))
         pace = stack.enter_context(shown(talk, functools.partial(share_read, inputs)))
         summary = corpus.embed_corpus(

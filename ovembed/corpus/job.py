@@ -224,10 +224,11 @@ class _Job:
             return []
         positions, rows, places = [], [], []
         for position, item in enumerate(items):
-            place = known.find(item.text)
-            if place is not None and (self._options.truncate or not known.row(place).truncated):
+            found = known.find(item.text)
+            if found is not None and (self._options.truncate or not found[1].truncated):
+                place, row = found
                 positions.append(position)
-                rows.append(replace(known.row(place), item=item))
+                rows.append(replace(row, item=item))
                 places.append(place)
         tokens = sum(row.tokens or 0 for row in rows)
         return [_Part(positions, rows, known.vectors(places), known.space, tokens, tokens)]

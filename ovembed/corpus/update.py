@@ -34,19 +34,17 @@ class Known:
     def space(self) -> Space:
         return self._stored.space
 
-    def find(self, text: str) -> int | None:
-        """The first position with that text."""
+    def find(self, text: str) -> tuple[int, Row] | None:
+        """The first row with that text, and its position."""
         wanted = np.uint64(_hash(text))
         place = int(np.searchsorted(self._hashes, wanted))
         while place < len(self._hashes) and self._hashes[place] == wanted:
             position = int(self._order[place])
-            if self._stored.text(position) == text:
-                return position
+            row = self._stored.row(position)
+            if row.item.text == text:
+                return position, row
             place += 1
         return None
-
-    def row(self, position: int) -> Row:
-        return self._stored.row(position)
 
     def vectors(self, positions: Sequence[int]) -> Vectors:
         """float32, shape (n, dimensions), in the order of the positions."""
