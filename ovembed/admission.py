@@ -121,7 +121,7 @@ def check_texts(texts: Sequence[str]) -> None:
 
 
 def admit_tokens(engine: Engine, token_lists: Sequence[Tokens], *, truncate: bool) -> Admitted:
-    """Admit token ids made elsewhere, used as they are.
+    """Admit token ids made elsewhere, with the special tokens that stand around every text where they lack them.
 
     Raises TextError for an empty list or an id outside the model's vocabulary, TextTooLong unless `truncate`
     is set.
@@ -137,7 +137,29 @@ def admit_tokens(engine: Engine, token_lists: Sequence[Tokens], *, truncate: boo
                 "Ids of another tokenizer cannot be used: send the text "
                 "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False)).",
             )
-    return _fit(engine, token_lists, truncate=truncate)
+    return _fit(engine, with_special_tokens(engine, token_lists), truncate=truncate)
+
+
+def with_special_tokens(engine: Engine, token_lists: Sequence[Tokens]) -> list[Tokens]:
+    """Every list begins and ends with the tokens that the tokenizer puts around a text; complete ones stay as they are.
+
+    Without them, ids would get other vectors than the text they stand for. Clients that tokenize by themselves often
+    leave them out.
+    """
+    opening, closing = special_tokens(engine)
+    completed = []
+    for tokens in token_lists:
+        before = [] if tokens[: len(opening)] == opening else opening
+        after = [] if tokens[len(tokens) - len(closing) :] == closing else closing
+        completed.append([*before, *tokens, *after] if before or after else tokens)
+    return completed
+
+
+def special_tokens(engine: Engine) -> tuple[Tokens, Tokens]:
+    """What the tokenizer puts before and after every text."""
+    [around_nothing] = engine.tokenize([""])
+    opening = len(around_nothing) - engine.closing_tokens
+    return around_nothing[:opening], around_nothing[opening:]
 
 
 def _fit(engine: Engine, token_lists: Sequence[Tokens], *, truncate: bool) -> Admitted:

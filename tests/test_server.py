@@ -103,8 +103,8 @@ def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
     [
         ("ab", [[1, 97, 98, 2]]),
         (["ab", "c"], [[1, 97, 98, 2], [1, 99, 2]]),
-        ([7, 8, 9], [[7, 8, 9]]),
-        ([[7, 8, 9], [5]], [[7, 8, 9], [5]]),
+        ([1, 8, 2], [[1, 8, 2]]),
+        ([[1, 8, 9, 2], [8, 9], [1, 2]], [[1, 8, 9, 2], [1, 8, 9, 2], [1, 2]]),
     ],
     ids=["text", "texts", "ids", "lists of ids"],
 )
@@ -291,7 +291,18 @@ def test_ids_of_another_tokenizer_are_400_with_the_way_out_for_langchain(client:
     assert "check_embedding_ctx_length=False" in error["message"]
 
 
-@pytest.mark.parametrize("text_input", [["a", "x" * 15], [[1], [5] * 17]], ids=["text", "ids"])
+def test_ids_without_special_tokens_are_embedded_as_their_text_and_warned_of(
+    client: httpx.Client, engine: FakeEngine
+) -> None:
+    whole = embed(client, engine.tokenize(["a", "b"]))
+    assert "X-Ovembed-Warning" not in whole.headers
+    bare = embed(client, [list(b"a"), [1, *b"b", 2]])
+    assert bare.content == whole.content
+    assert bare.headers["X-Ovembed-Warning"].startswith("1 of 2 lists of token ids ")
+    assert "check_embedding_ctx_length=False" in bare.headers["X-Ovembed-Warning"]
+
+
+@pytest.mark.parametrize("text_input", [["a", "x" * 15], [[1], [5] * 15]], ids=["text", "ids"])
 def test_an_input_that_is_too_long_is_400_with_openai_s_code(client: httpx.Client, text_input: Any) -> None:
     error = error_of(embed(client, text_input), 400)
     assert (error["code"], error["param"]) == ("context_length_exceeded", "input[1]")

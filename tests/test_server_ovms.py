@@ -77,6 +77,9 @@ def test_token_input_gives_the_vectors_of_the_same_text(client: httpx.Client, en
     texts = ["a", "some text"]
     np.testing.assert_array_equal(rows_of(embed(client, engine.tokenize(texts))), expected(engine, *texts))
     np.testing.assert_array_equal(rows_of(embed(client, engine.tokenize(["a"])[0])), expected(engine, "a"))
+    bare = embed(client, list(b"some text"))
+    np.testing.assert_array_equal(rows_of(bare), expected(engine, "some text"))
+    assert "special tokens" in bare.headers["X-Ovembed-Warning"]
 
 
 def test_base64_and_dimensions(client: httpx.Client, engine: FakeEngine) -> None:
@@ -175,7 +178,7 @@ def test_an_unknown_encoding_format(client: httpx.Client) -> None:
     check_rejected(embed(client, "a", encoding_format=1), "encoding_format should be string")
 
 
-@pytest.mark.parametrize("value", ["x" * 18, ["x" * 15, "x" * 18, "a"], [[5] * 17, [5] * 20]])
+@pytest.mark.parametrize("value", ["x" * 18, ["x" * 15, "x" * 18, "a"], [[5] * 15, [5] * 18]])
 def test_an_input_that_is_too_long_is_told_by_the_width_of_the_batch(client: httpx.Client, value: Any) -> None:
     check_rejected(embed(client, value), "Input length 20 longer than allowed 16")
 

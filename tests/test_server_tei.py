@@ -70,6 +70,12 @@ def test_truncate_cuts_and_warns(client: httpx.Client, engine: FakeEngine) -> No
     assert response.headers["X-Ovembed-Warning"] == "1 of 2 inputs cut to 16 tokens"
 
 
+def test_ids_without_special_tokens_are_warned_of(client: httpx.Client, engine: FakeEngine) -> None:
+    response = embed(client, list(b"a"))
+    np.testing.assert_array_equal(rows(response), expected(engine, "a"))
+    assert "special tokens" in response.headers["X-Ovembed-Warning"]
+
+
 def test_options_that_are_null_are_left_out(client: httpx.Client, engine: FakeEngine) -> None:
     options = ("truncate", "truncation_direction", "prompt_name", "normalize", "dimensions")
     np.testing.assert_array_equal(rows(embed(client, "a", **dict.fromkeys(options))), expected(engine, "a"))

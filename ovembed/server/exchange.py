@@ -19,6 +19,8 @@ from ovembed.errors import (
 from ovembed.http import requests
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
 
     from ovembed.http.requests import Limits
@@ -72,8 +74,20 @@ def describe(model: ServedModel, *, owner: str) -> dict[str, object]:
     }
 
 
-def cut_warning(wanted: EmbeddingsRequest, model: ServedModel) -> dict[str, str]:
-    """The header that goes with fewer dimensions than the model has: no model's files declare it Matryoshka."""
-    if wanted.dimensions is None or wanted.dimensions == model.engine.spec.dimensions:
-        return {}
-    return {WARNING_HEADER: "dimensions cut from a model that is not declared Matryoshka"}
+def warnings_about(wanted: EmbeddingsRequest, model: ServedModel) -> list[str]:
+    """What is likely to be a mistake of the client's, though its request is answered."""
+    warnings = []
+    if wanted.dimensions not in (None, model.engine.spec.dimensions):  # no model's files declare it Matryoshka
+        warnings.append("dimensions cut from a model that is not declared Matryoshka")
+    if lacking := model.lacking_special_tokens(wanted):
+        warnings.append(
+            f"{lacking} of {len(wanted.token_lists or [])} lists of token ids had to be given the model's special "
+            "tokens, and ids of another tokenizer get meaningless vectors: send texts "
+            "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))"
+        )
+    return warnings
+
+
+def warn(warnings: Sequence[str]) -> dict[str, str]:
+    """The header that tells them, if there are any."""
+    return {WARNING_HEADER: "; ".join(warnings)} if warnings else {}

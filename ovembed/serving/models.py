@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import operator
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -91,7 +92,7 @@ class ServedModel:
     async def lengths(self, request: EmbeddingsRequest) -> list[int]:
         """Tokens of each input, uncut; of one that is far too long, at least as many as the model takes."""
         if request.texts is None:
-            return list(map(len, request.token_lists or []))
+            return list(map(len, admission.with_special_tokens(self.engine, request.token_lists or [])))
         texts = self._prompted(request.texts, request)
         return await _beside_the_loop(texts, functools.partial(admission.lengths, self.engine))
 
@@ -102,11 +103,10 @@ class ServedModel:
         _check_count(texts)
         return await _beside_the_loop(texts, functools.partial(admission.tokenize, self.engine))
 
-    async def special_tokens(self) -> tuple[Tokens, Tokens]:
-        """What the tokenizer puts before and after every text."""
-        [around_nothing] = await self.tokenize([""])
-        opening = len(around_nothing) - self.engine.closing_tokens
-        return around_nothing[:opening], around_nothing[opening:]
+    def lacking_special_tokens(self, request: EmbeddingsRequest) -> int:
+        """How many of its lists of token ids came without those that stand around every text, and were given them."""
+        given = request.token_lists or []
+        return sum(map(operator.ne, given, admission.with_special_tokens(self.engine, given)))
 
     def _check_dimensions(self, wanted: int | None) -> None:
         try:

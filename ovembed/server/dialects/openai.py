@@ -19,8 +19,9 @@ from ovembed.server.exchange import (
     EMBEDDING_FAULTS,
     POST_FAULTS,
     WARNING_HEADER,
-    cut_warning,
     describe,
+    warn,
+    warnings_about,
 )
 from ovembed.server.openapi import Described, Reply, about
 
@@ -97,7 +98,7 @@ class _Handlers:
         model = self._exchange.catalog.choose(wanted.model)
         result = await self._exchange.embed(request, model, wanted)
         body = wire.render_response(result, wanted.encoding_format)
-        return json_response(body, headers=cut_warning(wanted, model))
+        return json_response(body, headers=warn(warnings_about(wanted, model)))
 
     async def models(self, _request: Request) -> Response:
         data = [describe(model, owner="ovembed") for model in self._exchange.catalog.models.values()]

@@ -56,7 +56,7 @@ def inputs(offer: Offer) -> Schema:
         "type": "array",
         "items": {"type": "integer", "minimum": 0, "maximum": offer.vocabulary_size - 1},
         "minItems": 1,
-        "description": "Of the model's own tokenizer, with its special tokens.",
+        "description": "Of the model's own tokenizer. Special tokens around them are added where they lack.",
     }
     lists = ({"type": "array", "items": items, "minItems": 1, "maxItems": MOST_INPUTS} for items in (text, ids))
     return {"anyOf": [text, ids, *lists]}

@@ -19,7 +19,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ovembed import __version__, wire
+from ovembed import __version__, admission, wire
 from ovembed.errors import (
     BodyTimeout,
     ConfigInvalid,
@@ -40,7 +40,7 @@ from ovembed.errors import (
 )
 from ovembed.http.replies import HEADERS, json_response, nearest
 from ovembed.server.dialects import ovms_schemas as schemas
-from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, WARNING_HEADER, cut_warning, describe
+from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, WARNING_HEADER, describe, warn, warnings_about
 from ovembed.server.openapi import Described, Reply, about
 
 if TYPE_CHECKING:
@@ -299,7 +299,7 @@ class _Handlers:
         wanted = _parse_embeddings(fields)
         result = await self._embed(request, model, wanted)
         body = wire.render_response(result, wanted.encoding_format)
-        return json_response(body, headers=cut_warning(wanted, model))
+        return json_response(body, headers=warn(warnings_about(wanted, model)))
 
     async def tokenize(self, request: Request) -> Response:
         model, fields = await self._addressed(request)
@@ -494,7 +494,7 @@ async def _tokenize(model: ServedModel, fields: dict[str, Any]) -> list[Tokens] 
     shaping = _parse_shaping(fields)
     token_lists = await model.tokenize(texts)
     if shaping != _Shaping():
-        opening, closing = await model.special_tokens()
+        opening, closing = admission.special_tokens(model.engine)
         token_lists = [shaping.apply(tokens, opening, closing) for tokens in token_lists]
     return token_lists if len(token_lists) > 1 else token_lists[0]
 

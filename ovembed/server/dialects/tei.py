@@ -32,7 +32,7 @@ from ovembed.errors import (
 )
 from ovembed.http.replies import HEADERS, json_response, nearest
 from ovembed.server.dialects import tei_schemas as schemas
-from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, POST_FAULTS, WARNING_HEADER, cut_warning
+from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, POST_FAULTS, WARNING_HEADER, warn, warnings_about
 from ovembed.server.openapi import Described, Reply, about
 
 if TYPE_CHECKING:
@@ -210,10 +210,10 @@ def _parse_bool(fields: dict[str, Any], name: str, *, default: bool) -> bool:
 
 def _headers(result: Embeddings, wanted: EmbeddingsRequest, model: ServedModel, *, normalize: bool) -> dict[str, str]:
     spec = model.engine.spec
-    warnings = [*cut_warning(wanted, model).values()]
+    warnings = warnings_about(wanted, model)
     if result.truncated:
         warnings.append(f"{len(result.truncated)} of {len(result.vectors)} inputs cut to {spec.max_tokens} tokens")
     if not normalize and spec.normalize:
         warnings.append("the model's vectors are of unit length also without normalize")
     headers = {_TOKENS_HEADER: str(result.total_tokens), _FINGERPRINT_HEADER: spec.fingerprint}
-    return headers | ({WARNING_HEADER: "; ".join(warnings)} if warnings else {})
+    return headers | warn(warnings)
