@@ -25,9 +25,9 @@ def padded_length(length: int) -> int:
     return -(-length // step) * step
 
 
-def _full_count(count: int) -> int:
-    """The most texts, out of so many, that make a count of the ladder: 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
-    step = 1 << max(0, count.bit_length() - 2)
+def full_count(count: int) -> int:
+    """How many texts, out of so many, run together: exact to 8, then four steps to each power of two."""
+    step = 1 << max(0, count.bit_length() - 3)
     return count // step * step
 
 
@@ -47,37 +47,3 @@ def plan(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
             longest = length
         groups[-1].append(position)
     return groups
-
-
-def window(lengths: Sequence[int], anchor: int, max_batch_tokens: int, *, max_padding: int = _COST_OF_A_BATCH) -> range:
-    """The run of neighbours around `anchor` that fits the budget and pads least, of a count of the ladder.
-
-    `lengths` are padded ones and ascend. The window always holds the anchor. It grows by whichever neighbour is nearer
-    in length until neither fits, or padding it, or all others to it, would take more tokens than `max_padding`.
-    """
-    start, stop = anchor, anchor + 1
-    while True:
-        shortest, longest, count = lengths[start], lengths[stop - 1], stop - start
-        below = start > 0 and longest * (count + 1) <= max_batch_tokens and longest - lengths[start - 1] <= max_padding
-        above = (
-            stop < len(lengths)
-            and lengths[stop] * (count + 1) <= max_batch_tokens
-            and lengths[stop] - shortest <= max_padding
-            and (lengths[stop] - longest) * count <= max_padding
-        )
-        if not below and not above:
-            return _trimmed(start, anchor, stop)
-        shorter_is_nearer = below and (
-            not above or lengths[anchor] - lengths[start - 1] <= lengths[stop] - lengths[anchor]
-        )
-        if shorter_is_nearer:
-            start -= 1
-        else:
-            stop += 1
-
-
-def _trimmed(start: int, anchor: int, stop: int) -> range:
-    """As many neighbours as the ladder allows: the longest are left for another batch, then the shortest."""
-    extra = stop - start - _full_count(stop - start)
-    longer = min(extra, stop - anchor - 1)
-    return range(start + extra - longer, stop - longer)

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovembed.batches import padded_length, plan, window
+from ovembed.batches import full_count, padded_length, plan
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
 BUDGETS = st.integers(1, 200)
@@ -79,59 +79,13 @@ def test_plan_of_nothing() -> None:
     assert plan([], 100) == []
 
 
-@st.composite
-def windows(draw: st.DrawFn) -> tuple[list[int], int, int]:
-    lengths = sorted(map(padded_length, draw(st.lists(st.integers(1, 60), min_size=1, max_size=40))))
-    return lengths, draw(st.integers(0, len(lengths) - 1)), draw(BUDGETS)
+@given(st.integers(1, 10_000))
+def test_a_full_count_is_near_and_one_of_few(count: int) -> None:
+    full = full_count(count)
+    assert 0.8 * count < full <= count
+    assert full == full_count(full)
 
 
-@settings(deadline=None)
-@given(windows())
-def test_window_holds_the_anchor_and_lies_within_the_list(case: tuple[list[int], int, int]) -> None:
-    lengths, anchor, budget = case
-    chosen = window(lengths, anchor, budget)
-    assert chosen.step == 1
-    assert 0 <= chosen.start <= anchor < chosen.stop <= len(lengths)
-
-
-@settings(deadline=None)
-@given(windows())
-def test_window_stays_in_the_budget_unless_the_anchor_is_alone(case: tuple[list[int], int, int]) -> None:
-    lengths, anchor, budget = case
-    chosen = window(lengths, anchor, budget)
-    assert len(chosen) == 1 or lengths[chosen[-1]] * len(chosen) <= budget
-
-
-@settings(deadline=None)
-@given(windows())
-def test_window_takes_one_of_few_counts(case: tuple[list[int], int, int]) -> None:
-    assert len(window(*case)) in {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48}
-
-
-@settings(deadline=None)
-@given(windows())
-def test_window_pads_no_text_by_more_than_a_batch_costs(case: tuple[list[int], int, int]) -> None:
-    lengths, *_ = case
-    chosen = window(*case)
-    assert lengths[chosen[-1]] - lengths[chosen[0]] <= FAR
-
-
-def test_window_grows_until_the_budget_is_full() -> None:
-    assert window([10] * 9, anchor=0, max_batch_tokens=80) == range(8)
-    assert window([10] * 9, anchor=8, max_batch_tokens=40) == range(5, 9)
-
-
-def test_window_prefers_the_neighbour_of_nearer_length() -> None:
-    assert window([2, 9, 10, 20], anchor=2, max_batch_tokens=20) == range(1, 3)
-    assert window([2, 10, 11, 20], anchor=1, max_batch_tokens=22) == range(1, 3)
-    assert window([9, 10, 11], anchor=1, max_batch_tokens=22) == range(2)
-
-
-def test_window_leaves_the_longest_where_the_count_is_none_of_the_ladder() -> None:
-    assert window([10, 10, 10, 10, 12], anchor=0, max_batch_tokens=1000) == range(4)
-    assert window([10, 12, 12, 12, 12], anchor=4, max_batch_tokens=1000) == range(1, 5)
-
-
-def test_window_leaves_those_alone_that_would_make_all_others_longer() -> None:
-    assert window([10, 10, 10, 18], anchor=0, max_batch_tokens=1000) == range(3)
-    assert window([10, 18], anchor=0, max_batch_tokens=1000) == range(2)
+def test_counts_make_four_steps_to_each_power_of_two() -> None:
+    counts = sorted({full_count(count) for count in range(1, 33)})
+    assert counts == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32]

@@ -1,42 +1,34 @@
 """Batches across requests. A free worker takes the next batch at once; there is no timer.
 
-The next batch is built around the text that has waited longest, out of waiting texts of like length. When that one is
-long, much shorter texts come first, but only once: the text that has waited longest is in the next batch or in the one
-after it. So nobody starves, short texts do not wait behind many long ones, an idle server adds no delay, and batches
-grow by themselves while the workers are busy.
+So an idle server adds no delay, and batches grow by themselves while the workers are busy. Which texts make the next
+batch: see waiting.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from bisect import bisect_left, bisect_right
-from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ovembed import batches
 from ovembed.errors import Overloaded, RequestTooLarge, ShuttingDown
+from ovembed.serving.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ovembed.protocols import Engine, Tokens, Vectors
+    from ovembed.serving.waiting import WaitingText
 
 DEFAULT_QUEUED_TOKENS = 1_000_000
 
 # Padded tokens of a batch for each thread that works on it. Larger ones pad more and take longer to wait for; the next
 # requests find fewer to share a batch with.
 BATCH_TOKENS_OF_A_THREAD = 192
-
-# From so many on, sorting all that wait is less work than finding each text its place.
-_MANY_TEXTS = 256
-
-# Short texts among which the oldest is looked for: the shortest of very many.
-_MOST_COMPARED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +96,6 @@ class _Job:
                 self.future.set_exception(error)
 
 
-@dataclass(slots=True, eq=False)
-class _Text:
-    job: _Job
-    row: int
-    tokens: Tokens
-    queued_at: float = field(default_factory=time.monotonic)
-    waiting: bool = True
-
-
-def _length(text: _Text) -> int:
-    return batches.padded_length(len(text.tokens))
-
-
 class Batcher:
     """Feeds one engine from any number of callers; one worker thread for each stream of the engine.
 
@@ -133,16 +112,10 @@ class Batcher:
     ) -> None:
         self._engine = engine
         self._observers = tuple(observers)
-        self._max_batch_tokens = max_batch_tokens
         self._max_queued_tokens = max_queued_tokens
+        self._waiting: Waiting[_Job] = Waiting(max_batch_tokens)
         self._changed = threading.Condition()
         self._closed = False
-        self._queued_tokens = 0
-        self._by_age: deque[_Text] = deque()
-        self._oldest_was_passed_over = False
-        # Two views of one list, ascending by padded length and, among equals, by age.
-        self._by_length: list[_Text] = []
-        self._lengths: list[int] = []
         self._workers = [
             threading.Thread(target=self._work, name=f"batch-{number}", daemon=True) for number in range(engine.streams)
         ]
@@ -167,17 +140,15 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise ShuttingDown("The server is shutting down.")
-            if self._queued_tokens + tokens > self._max_queued_tokens:
-                raise Overloaded(f"The queue is full ({self._queued_tokens} tokens wait). Try again shortly.")
-            self._queued_tokens += tokens
-            self._enqueue([_Text(job, row, text_tokens) for row, text_tokens in enumerate(token_lists)])
+            if self._waiting.tokens + tokens > self._max_queued_tokens:
+                raise Overloaded(f"The queue is full ({self._waiting.tokens} tokens wait). Try again shortly.")
+            self._waiting.add(job, token_lists)
             self._changed.notify(len(token_lists))
         return job.future
 
     def queue(self) -> QueueState:
         with self._changed:
-            oldest_s = time.monotonic() - self._by_age[0].queued_at if self._by_age else 0.0
-            return QueueState(len(self._by_length), self._queued_tokens, oldest_s)
+            return QueueState(self._waiting.texts, self._waiting.tokens, self._waiting.oldest_s())
 
     def close(self) -> None:
         """Refuse new requests, finish those that wait, and end the workers."""
@@ -187,25 +158,13 @@ class Batcher:
         for worker in self._workers:
             worker.join()
 
-    def _enqueue(self, texts: list[_Text]) -> None:
-        self._by_age.extend(texts)
-        if len(texts) < _MANY_TEXTS:
-            for text in texts:
-                place = bisect_right(self._lengths, _length(text))
-                self._lengths.insert(place, _length(text))
-                self._by_length.insert(place, text)
-        else:  # stable, so of equal lengths those that wait already stay first
-            self._by_length.extend(texts)
-            self._by_length.sort(key=_length)
-            self._lengths = list(map(_length, self._by_length))
-
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._by_length or self._closed)
-                if not self._by_length:
+                self._changed.wait_for(lambda: self._waiting.texts or self._closed)
+                if not self._waiting.texts:
                     return
-                taken = self._take()
+                taken = self._waiting.take()
             batch = [text for text in taken if text.job.wanted]
             if len(batch) < len(taken):
                 for observer in self._observers:
@@ -213,32 +172,7 @@ class Batcher:
             if batch:
                 self._run(batch)
 
-    def _take(self) -> list[_Text]:
-        """Remove the next batch from the queue."""
-        chosen = self._choose()
-        taken = self._by_length[chosen.start : chosen.stop]
-        del self._by_length[chosen.start : chosen.stop], self._lengths[chosen.start : chosen.stop]
-        for text in taken:
-            text.waiting = False
-            self._queued_tokens -= len(text.tokens)
-        self._oldest_was_passed_over = self._by_age[0].waiting
-        while self._by_age and not self._by_age[0].waiting:
-            self._by_age.popleft()
-        return taken
-
-    def _choose(self) -> range:
-        """Where the texts of the next batch stand."""
-        oldest = batches.padded_length(len(self._by_age[0].tokens))
-        much_shorter = bisect_right(self._lengths, oldest // 2)
-        is_long = 2 * oldest > self._max_batch_tokens
-        if self._oldest_was_passed_over or not is_long or not much_shorter:
-            # Of the texts of its length, the oldest of all comes first.
-            return batches.window(self._lengths, bisect_left(self._lengths, oldest), self._max_batch_tokens)
-        anchor = min(range(min(much_shorter, _MOST_COMPARED)), key=lambda place: self._by_length[place].queued_at)
-        # As many as can pass: they may take as long as the long text, and what padding costs them, waiting would too.
-        return batches.window(self._lengths, anchor, max(oldest, self._max_batch_tokens), max_padding=oldest)
-
-    def _run(self, batch: list[_Text]) -> None:
+    def _run(self, batch: list[WaitingText[_Job]]) -> None:
         """Settle every text of the batch, whatever the engine does."""
         began = time.monotonic()
         try:
@@ -253,7 +187,7 @@ class Batcher:
         for text, row in settled:
             text.job.put(text.row, row)
 
-    def _tell(self, batch: list[_Text], began: float, error: Exception | None = None) -> None:
+    def _tell(self, batch: list[WaitingText[_Job]], began: float, error: Exception | None = None) -> None:
         report = BatchReport(
             lengths=tuple(len(text.tokens) for text in batch),
             waited_s=tuple(began - text.queued_at for text in batch),
