@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families  # noqa: TID
 from ovembed.engine import EngineSettings, OpenVINOEngine
 from ovembed.errors import EngineError, InputError
 from ovembed.http.keys import KeyFile
+from ovembed.http.replies import vectors_response
 from ovembed.http.requests import Limits
 from ovembed.server.catalog import State
 from ovembed.server.service import Service
@@ -287,6 +289,18 @@ def test_requests_that_give_work_are_counted_while_they_run(engine: FakeEngine) 
     with serving(engine) as service:
         assert ask(service, look) == 1
         assert service.traffic.running == 0
+
+
+@pytest.mark.parametrize(("texts", "beside"), [(1, False), (2_000, True)])
+def test_only_large_replies_are_rendered_beside_the_loop(texts: int, beside: bool) -> None:
+    def render() -> bytes:
+        return str(threading.get_ident()).encode()
+
+    async def where() -> bool:
+        response = await vectors_response(np.zeros((texts, 128), dtype=np.float32), render)
+        return int(response.body) != threading.get_ident()
+
+    assert asyncio.run(where()) is beside
 
 
 # Time limits

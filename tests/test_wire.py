@@ -163,6 +163,18 @@ def test_a_response_survives_the_round_trip(vectors: Vectors, encoding: Encoding
     assert (parsed.model, parsed.fingerprint) == ("m", "0123456789abcdef")
 
 
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+@pytest.mark.parametrize("shape", [(0, 3), (3, 1), (3, 40_000), (5_000, 31)])
+def test_a_response_of_any_size_is_one_object(shape: tuple[int, int], encoding: EncodingFormat) -> None:
+    vectors = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    reply = json.loads(wire.render_response(Embeddings(vectors, None, 0, (), "m", None), encoding))
+    assert [item["index"] for item in reply["data"]] == list(range(len(vectors)))
+    assert reply["model"] == "m"
+    encoded = json.loads(wire.render_list(wire.encode_vectors(vectors, encoding), shape[1]))
+    assert encoded == [item["embedding"] for item in reply["data"]]
+    assert encoding == "base64" or encoded == vectors.tolist()
+
+
 def test_a_response_of_columns_cut_from_wider_vectors_survives_the_round_trip() -> None:
     wide = np.arange(12, dtype=np.float32).reshape(2, 6)
     result = Embeddings(wide[:, :2], None, 0, (), "m", None)

@@ -20,6 +20,7 @@ from ovembed.engine import EngineSettings
 from ovembed.errors import EngineError, ModelUnready
 from ovembed.repository import ModelRepository
 from ovembed.server.reload import Outcome
+from ovembed.server.settings import ServeSettings
 from ovembed.server.workers import merging
 from ovembed.server.workers.channel import Channel, Gone, Unanswered
 from ovembed.server.workers.crew import Crew
@@ -114,6 +115,13 @@ def test_threads_and_streams_are_split(threads: int, expected: list[int]) -> Non
     shares = EngineSettings(threads=threads, streams=threads).split(2)
     assert [share.threads for share in shares] == [share.streams for share in shares] == expected
     assert [share.streams for share in EngineSettings(threads=threads).split(2)] == [None, None]
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [(1_000_000, 500_000), (400_000, 300_000), (1_000, 1_000)])
+def test_the_queue_is_split_but_takes_a_request_whole(tokens: int, expected: int) -> None:
+    shares = ServeSettings(max_queued_tokens=tokens, workers=2, engine=EngineSettings(threads=5)).split()
+    assert [share.max_queued_tokens for share in shares] == [expected] * 2
+    assert [share.engine.threads for share in shares] == [3, 2]
 
 
 # The channel

@@ -97,7 +97,7 @@ def serve(
         option(
             "--max-queued-tokens",
             min=1,
-            help="Tokens that may wait; above, clients get 429.",
+            help="Tokens that may wait, split among --workers; above, clients get 429.",
             rich_help_panel=LIMITS_GROUP,
         ),
     ] = 1_000_000,

@@ -7,6 +7,7 @@ plain text when the backend does not embed; here that is the status it should be
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from ovembed import wire
 from ovembed.errors import ModelUnready, OvembedError
 from ovembed.gateway import documentation, schema
 from ovembed.gateway.statistics import SERVICE, Statistics
-from ovembed.http.replies import error_reply, internal_error, json_response
+from ovembed.http.replies import error_reply, internal_error, json_response, vectors_response
 from ovembed.http.requests import read_body, while_connected
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class _Handlers:
         wanted = schema.parse(body, request.headers.get("content-type")).wanted()
         began = time.perf_counter()
         result = await while_connected(request, self._backend.embed(wanted), self._limits)
-        reply = json_response(_reply(result, wanted.encoding_format))
+        render = functools.partial(_reply, result, wanted.encoding_format)
+        reply = await vectors_response(result.vectors, render)
         self._statistics.add(time.perf_counter() - began)
         self._metrics.embedded(result)
         return reply
@@ -105,19 +107,14 @@ class _Handlers:
 
 def _reply(result: Embeddings, encoding_format: EncodingFormat) -> bytes:
     """EmbeddingResponse of comps/cores/proto/api_protocol.py, its keys in that order; null is what is not known."""
-    rows = wire.encode_vectors(result.vectors, encoding_format)
-    tokens = {"prompt_tokens": result.total_tokens, "total_tokens": result.total_tokens, "completion_tokens": 0}
-    return orjson.dumps(
-        {
-            "object": "list",
-            "model": result.model or None,
-            "data": [
-                {"index": index, "object": "embedding", "embedding": embedding} for index, embedding in enumerate(rows)
-            ],
-            "usage": tokens if result.total_tokens else None,
-        },
-        option=orjson.OPT_SERIALIZE_NUMPY,
+    rows = enumerate(wire.encode_vectors(result.vectors, encoding_format))
+    data = wire.render_list(
+        [{"index": index, "object": "embedding", "embedding": row} for index, row in rows], result.vectors.shape[1]
     )
+    tokens = {"prompt_tokens": result.total_tokens, "total_tokens": result.total_tokens, "completion_tokens": 0}
+    head = orjson.dumps({"object": "list", "model": result.model or None})
+    tail = orjson.dumps({"usage": tokens if result.total_tokens else None})
+    return b"".join([head[:-1], b',"data":', data, b",", tail[1:]])
 
 
 async def _render(request: Request, error: Exception) -> Response:

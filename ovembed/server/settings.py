@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Self
 
 from ovembed.engine import EngineSettings
 from ovembed.http.requests import Limits
@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
     from ovembed.http.listener import Tls
 
+# The most that OpenAI takes in one request. Every worker takes as much, if the server does: a request goes to one.
+_REQUEST_TOKENS = 300_000
+
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
     """`port` 0 takes a free one.
 
     max_batch_tokens: None takes what suits each model here.
+    max_queued_tokens: of each model, in all workers together.
     grace_s: how long requests may go on after the server is told to stop.
     workers: processes that share the port and what `engine` may use.
     api_key_file: None lets everybody in. cors_origins: web pages of these may ask; "*" is all.
@@ -38,3 +42,8 @@ class ServeSettings:
     workers: int = 1
     log_format: Literal["text", "json"] = "text"
     access_log: bool = False
+
+    def split(self) -> list[Self]:
+        """The share of each worker."""
+        queued = max(self.max_queued_tokens // self.workers, min(self.max_queued_tokens, _REQUEST_TOKENS))
+        return [replace(self, engine=engine, max_queued_tokens=queued) for engine in self.engine.split(self.workers)]

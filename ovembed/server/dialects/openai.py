@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from ovembed import wire
 from ovembed.errors import ModelNotFound, ModelUnready, OvembedError
-from ovembed.http.replies import PROBLEMS, error_reply, internal_error, json_response, nearest
+from ovembed.http.replies import PROBLEMS, error_reply, internal_error, json_response, nearest, vectors_response
 from ovembed.server.dialects import openai_schemas as schemas
 from ovembed.server.exchange import (
     BODY_FAULTS,
@@ -97,8 +97,8 @@ class _Handlers:
         wanted = wire.parse_request(await self._exchange.read_body(request))
         model = self._exchange.catalog.choose(wanted.model)
         result = await self._exchange.embed(request, model, wanted)
-        body = wire.render_response(result, wanted.encoding_format)
-        return json_response(body, headers=warn(warnings_about(wanted, model)))
+        render = functools.partial(wire.render_response, result, wanted.encoding_format)
+        return await vectors_response(result.vectors, render, warn(warnings_about(wanted, model)))
 
     async def models(self, _request: Request) -> Response:
         data = [describe(model, owner="ovembed") for model in self._exchange.catalog.models.values()]

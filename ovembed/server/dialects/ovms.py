@@ -38,7 +38,7 @@ from ovembed.errors import (
     TextTooLong,
     Unauthorized,
 )
-from ovembed.http.replies import HEADERS, json_response, nearest
+from ovembed.http.replies import HEADERS, json_response, nearest, vectors_response
 from ovembed.server.dialects import ovms_schemas as schemas
 from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, WARNING_HEADER, describe, warn, warnings_about
 from ovembed.server.openapi import Described, Reply, about
@@ -298,8 +298,8 @@ class _Handlers:
         model, fields = await self._addressed(request)
         wanted = _parse_embeddings(fields)
         result = await self._embed(request, model, wanted)
-        body = wire.render_response(result, wanted.encoding_format)
-        return json_response(body, headers=warn(warnings_about(wanted, model)))
+        render = functools.partial(wire.render_response, result, wanted.encoding_format)
+        return await vectors_response(result.vectors, render, warn(warnings_about(wanted, model)))
 
     async def tokenize(self, request: Request) -> Response:
         model, fields = await self._addressed(request)

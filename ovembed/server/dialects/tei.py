@@ -30,7 +30,7 @@ from ovembed.errors import (
     TextError,
     Unauthorized,
 )
-from ovembed.http.replies import HEADERS, json_response, nearest
+from ovembed.http.replies import HEADERS, json_response, nearest, vectors_response
 from ovembed.server.dialects import tei_schemas as schemas
 from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, POST_FAULTS, WARNING_HEADER, warn, warnings_about
 from ovembed.server.openapi import Described, Reply, about
@@ -157,7 +157,8 @@ class _Handlers:
         result = await self._exchange.embed(request, model, wanted)
         as_is = model.engine.spec.normalize or not normalize
         rows = result.vectors if as_is else vectors.normalize(result.vectors)
-        return json_response(list(rows), headers=_headers(result, wanted, model, normalize=normalize))
+        render = functools.partial(wire.render_list, list(rows), rows.shape[1])
+        return await vectors_response(rows, render, _headers(result, wanted, model, normalize=normalize))
 
     async def info(self, request: Request) -> Response:
         """A limit that this server does not have is null."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is to serve; `settings.engine` tells its own share of threads and streams."""
+    """What a worker is to serve; `settings` tell its own share of threads, streams and queue."""
 
     selection: Selection
     settings: ServeSettings

@@ -75,10 +75,9 @@ class _Supervisor:
         self._settings = settings
         self._url = url_of(listeners[0], settings.tls)
         groups = cores.split(len(listeners))
-        engines = settings.engine.split(len(listeners))
         self._shares = [
-            _Share(number, listener, cpus, Job(selection, replace(settings, engine=engine)))
-            for number, (listener, cpus, engine) in enumerate(zip(listeners, groups, engines, strict=True), 1)
+            _Share(number, listener, cpus, Job(selection, share))
+            for number, (listener, cpus, share) in enumerate(zip(listeners, groups, settings.split(), strict=True), 1)
         ]
         self._crew = Crew(len(listeners))
         self._first_loaded = asyncio.Event()
