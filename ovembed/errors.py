@@ -33,6 +33,14 @@ OvembedError
 
 from __future__ import annotations
 
+_LINE_CHARACTERS = 300
+
+
+def last_line(error: BaseException) -> str:
+    """What a foreign error says in the end, of what may be a whole traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:_LINE_CHARACTERS] if lines else type(error).__name__
+
 
 class OvembedError(Exception):
     """Base of all errors raised on purpose."""

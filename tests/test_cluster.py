@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,8 +20,10 @@ import pytest
 from ovembed.cluster import RayCluster, embed_on_ray
 from ovembed.corpus import GivenTexts, Options, open_stored
 from ovembed.errors import InputError, MissingExtra
+from ovembed.local import LocalEmbedder
+from ovembed.vectors import cosine
 from tests.cli import failure, ovembed
-from tests.fakes import make_entry
+from tests.fakes import FakeEngine, make_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,13 +151,30 @@ def test_a_worker_that_is_killed_costs_only_time(
     assert {path.name for path in tmp_path.iterdir()} == {"out", "out.errors.jsonl"}
 
 
-def test_an_error_in_a_worker_is_one_line_and_leaves_nothing(
-    address: str, texts: Path, repository: ModelRepository, tmp_path: Path
+def test_an_error_in_a_worker_is_one_line_and_the_parts_that_are_done_are_kept(
+    address: str, texts: Path, repository: ModelRepository, local: StoredVectors, tmp_path: Path
 ) -> None:
-    target = ("--model", "tiny", "--repository", str(repository.folder), "-o", str(tmp_path / "out"))
-    command = ("embed", str(texts), *target, "--strict", "--engine", "ray", "--ray-address", address)
-    assert f"texts.txt line {BLOCK + 6}: 102 tokens" in failure(ovembed(*command, timeout=PATIENCE_S))
-    assert list(tmp_path.iterdir()) == []
+    """The last block is the one with the error. The vectors are int8, of one limit before and after it."""
+    lines = texts.read_text(encoding="utf-8").splitlines()
+    source, output = tmp_path / "late.txt", tmp_path / "out"
+    source.write_text("\n".join(sorted(lines, key=len)), encoding="utf-8")
+    target = ("--model", "tiny", "--repository", str(repository.folder), "-o", str(output), "--precision", "int8")
+    command = ("embed", str(source), *target, "--engine", "ray", "--ray-address", address)
+    told = failure(ovembed(*command, "--strict", timeout=PATIENCE_S))
+    assert f"late.txt line {3 * BLOCK + 100}: 102 tokens" in told
+    assert re.search(r" \d parts are kept in .*out\.partial: continue with --resume\.$", told)
+    assert re.search(r"broke off after \d parts.*--resume.*--force", failure(ovembed(*command)))
+    assert "had other texts" in failure(ovembed(*command, "--resume", "--prompt", "other"))
+    done = ovembed(*command, "--resume", timeout=PATIENCE_S)
+    assert re.search(r"12,387 texts \((4,096|8,192|12,288) from the job that broke off\)", done.stderr.decode())
+    with open_stored(output) as stored:
+        expected = {row.item.text: vector for row, vector in zip(local.rows[:], local.vectors, strict=True)}
+        texts_found = [row.item.text for row in stored.rows[:]]
+        assert texts_found == [line for line in source.read_text(encoding="utf-8").splitlines() if line in expected]
+        assert cosine(stored.vectors, np.stack([expected[text] for text in texts_found])).min() > 0.999
+    assert {path.suffix for path in output.iterdir()} == {".parquet", ".json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"late.txt", "out", "out.errors.jsonl"}
+    assert "nothing to resume" in ovembed(*command, "--resume").stderr.decode()
 
 
 @pytest.mark.parametrize("where", ["nonsense", "127.0.0.1:1"])
@@ -169,12 +189,19 @@ def run(
     tmp_path: Path, options: Options | None = None, *, texts: tuple[str, ...] = ("a",), force: bool = False
 ) -> None:
     entries = GivenTexts(texts).entries()
-    embed_on_ray(entries, make_entry(tmp_path), tmp_path / "out", options or Options(), RayCluster(), force=force)
+    with LocalEmbedder(FakeEngine(), "fake") as embedder:
+        embed_on_ray(
+            entries,
+            make_entry(tmp_path),
+            tmp_path / "out",
+            options or Options(),
+            RayCluster(),
+            embedder=embedder,
+            force=force,
+        )
 
 
 def test_what_cannot_begin_is_told_before_a_cluster_is_asked(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="would not share a scale"):
-        run(tmp_path, Options(precision="int8"))
     with pytest.raises(InputError, match="no texts"):
         run(tmp_path, texts=())
     (tmp_path / "out").mkdir()
@@ -191,7 +218,7 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--engine", "spark"), ("--engine", "ray"), ("--engine", "ray", "-o", "a", "--resume")]
+    "arguments", [("--engine", "spark"), ("--engine", "ray"), ("--engine", "ray", "-o", "a", "--update")]
 )
 def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
     assert ovembed("embed", "--text", "a", *arguments).returncode == 2

@@ -20,7 +20,7 @@ from ovembed.cli.options import (
     UrlsOpt,
 )
 from ovembed.cli.output import Talk, interrupt_told, stdout_bytes
-from ovembed.cli.progress import conclude, share_read, shown
+from ovembed.cli.progress import conclude, say_complete, share_read, shown
 from ovembed.cli.ray import RayJob
 from ovembed.cli.target import open_target
 from ovembed.errors import InputError
@@ -81,18 +81,19 @@ def embed(
     inputs_without = functools.partial(_inputs, files, text, reading, talk)
     numbers = _one_of(corpus.PRECISIONS, precision, "--precision")
     if _one_of(("local", "ray"), engine, "--engine") == "ray":
-        if output is None or kind is not None or url or resume or update:
+        if output is None or kind is not None or url or update:
             raise typer.BadParameter(
-                "--engine ray needs --output FOLDER, and takes no --format, --url, --resume, --update."
+                "--engine ray needs --output FOLDER, which gets Parquet parts by a model of this repository; --format, "
+                "--url and --update are for --engine local."
             )
         options = corpus.Options("", dimensions, numbers, truncate, strict=strict)
-        on_ray = RayJob(model, repository, prompt, prompt_name, options, ray_address, ray_cores, force=force)
-        on_ray.run(talk, inputs_without([output, corpus.errors_of(output)]), output)
+        on_ray = RayJob(model, repository, prompt, prompt_name, options, ray_address, ray_cores, force, resume)
+        on_ray.run(talk, inputs_without(corpus.places_of(output, "parquet")), output)
         return
     form = corpus.format_of(output, None if kind is None else _one_of(corpus.FORMATS, kind, "--format"))
     inputs = inputs_without([] if output is None else corpus.places_of(output, form))
     if output is not None and resume and not update and corpus.is_complete(output, form):
-        talk.say(f"{output} is complete; there is nothing to resume.")
+        say_complete(talk, output)
         return
     with interrupt_told(), contextlib.ExitStack() as stack:
         stdout = stack.enter_context(stdout_bytes())

@@ -109,6 +109,10 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def say_complete(talk: Talk, output: Path) -> None:
+    talk.say(f"{output} is complete; there is nothing to resume.")
+
+
 def conclude(talk: Talk, summary: Summary, pace: Pace, output: Path | None) -> None:
     """What was done, and as an error what was not."""
     from ovembed.corpus import errors_of

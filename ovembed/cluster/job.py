@@ -8,25 +8,33 @@ import os
 import pickle
 import shutil
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ovembed.cluster.blocks import Block, Embedded, part_name, write_blocks
+from ovembed import vectors
+from ovembed.cluster.blocks import Block, Embedded, Task, part_name, read_results, read_texts, write_blocks
 from ovembed.corpus import Item, Pause, Progress, Refused, Summary, errors_of
 from ovembed.corpus.formats.parts import MANIFEST, Manifest, Part, write_manifest
-from ovembed.corpus.job import EXAMPLES
-from ovembed.errors import ClusterError, InputError, MissingExtra, OvembedError
+from ovembed.corpus.job import EXAMPLES, nothing_embedded
+from ovembed.corpus.partial import broke_off, folder_of, kept
+from ovembed.corpus.precision import limit_for
+from ovembed.corpus.writing import LOCK, alone, translated
+from ovembed.errors import ClusterError, InputError, MissingExtra, OvembedError, last_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ovembed.corpus import Options
+    from ovembed.protocols import Embedder
     from ovembed.repository import ModelEntry
 
 _KNOCK_S = 5.0
+# Their numbers are those of all the others, with a margin.
+_PROBE_TEXTS = 64
 # The address that starts a cluster of this machine alone, for as long as the job runs.
 LOCAL = "local"
 
@@ -49,55 +57,120 @@ def embed_on_ray(
     options: Options,
     cluster: RayCluster,
     *,
+    embedder: Embedder,
     force: bool = False,
+    resume: bool = False,
     on_read: Callable[[int], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Summary:
     """Embed every item into parts in `folder`, which shows up when all is there; refused ones are told beside it.
 
     The rows, and their order, are those that the model gives in one process. The folders of the model and of the
-    output must be seen by all machines. `on_read` hears how many texts there are before the first is embedded.
-    Raises InputError as `embed_corpus` does and for an output that exists (`force` replaces one of this kind),
+    output must be seen by all machines. `embedder` is the model in this process. `on_read` hears how many texts there
+    are to embed before the first is. A job that breaks off leaves its parts in `<folder>.partial`, and `resume` keeps
+    them. Raises InputError as `embed_corpus` does and for an output that exists (`force` replaces one of this kind),
     ClusterError when Ray fails.
     """
-    if options.precision == "int8":
-        raise InputError("int8 vectors of several workers would not share a scale: choose float32, float16 or binary.")
     folder = folder.absolute()
-    with _partial(folder, force=force) as partial:
+    with _partial(folder, force=force, resume=resume) as partial:
+        earlier = read_results(partial)
         refused: list[Refused] = []
-        blocks = list(write_blocks(_items(entries, refused, strict=options.strict), partial))
-        if not blocks:
-            raise InputError(_nothing(refused))
-        on_read(sum(block.count for block in blocks))
-        done = _run(blocks, entry, options, cluster, on_progress)
+        items = _items(entries, refused, strict=options.strict)
+        blocks = list(write_blocks(items, partial, _kind(entry, options)))
+        _check_same(blocks, earlier)
+        remaining = [block for block in blocks if block.number not in earlier]
+        on_read(sum(block.count for block in remaining))
+        done = list(earlier.values())
+        if remaining:
+            limit = _limit(earlier, remaining, embedder, options)
+            task = Task(str(entry.folder.absolute()), entry.name, options, limit)
+            done += _run(remaining, task, cluster, on_progress)
+        done.sort(key=lambda block: block.number)
         refused += [each for block in done for each in block.refused]
         if not any(block.rows for block in done):
-            raise InputError(_nothing(refused))
+            raise nothing_embedded(next(iter(refused), None), len(refused))
         manifest = _manifest(done, len(refused))
-        _clean(partial, manifest)
         write_manifest(partial, manifest)
-    _tell(errors_of(folder), refused)
+        _tell(errors_of(folder), refused)
+    _clean(folder, manifest)
+    resumed = sum(block.rows for block in earlier.values())
     places = tuple(place for block in done for place in block.truncated_places)[:EXAMPLES]
-    return Summary(manifest.rows, manifest.tokens, manifest.truncated, manifest.refused, 0, 0, places)
+    return Summary(manifest.rows, manifest.tokens, manifest.truncated, manifest.refused, resumed, 0, places)
+
+
+def is_complete(folder: Path) -> bool:
+    """The output is there, and no job for it has broken off."""
+    return (folder / MANIFEST).exists() and not folder_of(folder).exists()
 
 
 @contextlib.contextmanager
-def _partial(folder: Path, *, force: bool) -> Iterator[Path]:
-    """A folder beside it that takes its place when the block ends well, and is gone when it does not."""
-    if folder.exists() and not (force and (folder / MANIFEST).exists()):
+def _partial(folder: Path, *, force: bool, resume: bool) -> Iterator[Path]:
+    """A folder beside it that takes its place when the block ends well, and when it does not keeps what is done."""
+    partial = folder_of(folder)
+    if folder.exists() and not ((force or (resume and partial.exists())) and (folder / MANIFEST).exists()):
         advice = "Choose another --output" if force else "Replace it with --force, or choose another --output"
         raise InputError(f"{folder} exists already. {advice}.")
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror or error}.") from error
-    finally:
+    with translated(folder):
+        partial.mkdir(parents=True, exist_ok=True)
+        with alone(partial, folder):
+            _take_up(partial, folder, force=force, resume=resume)
+            try:
+                yield partial
+            except BaseException as error:
+                _keep(partial, error)
+                raise
+            if folder.exists():
+                shutil.rmtree(folder)
+            partial.rename(folder)
+
+
+def _take_up(partial: Path, folder: Path, *, force: bool, resume: bool) -> None:
+    """Of what a job before has left, nothing stays without `resume`."""
+    if resume:
+        return
+    parts = len(read_results(partial))
+    if parts and not force:
+        raise broke_off(folder, f"{parts} parts")
+    for path in partial.iterdir():
+        if path.name != LOCK:
+            path.unlink()
+
+
+def _keep(partial: Path, error: BaseException) -> None:
+    """Nothing, where nothing is done."""
+    parts = len(read_results(partial))
+    if parts:
+        error.add_note(kept(f"{parts} parts", partial))
+    else:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _kind(entry: ModelEntry, options: Options) -> str:
+    """What decides the rows of texts."""
+    return repr((entry.spec.fingerprint, replace(options, strict=False)))
+
+
+def _check_same(blocks: Sequence[Block], earlier: Mapping[int, Embedded]) -> None:
+    keys = {block.number: block.key for block in blocks}
+    if any(keys.get(number) != block.key for number, block in earlier.items()):
+        raise InputError(
+            "The job that broke off had other texts, or another model, prompt, precision or number of dimensions. "
+            "Continue with the same, or start over with --force."
+        )
+
+
+def _limit(
+    earlier: Mapping[int, Embedded], blocks: Sequence[Block], embedder: Embedder, options: Options
+) -> float | None:
+    """Of int8 vectors, the same for all parts: that of those there are, else by the first texts."""
+    if options.precision != "int8":
+        return None
+    spaces = (block.space for block in earlier.values() if block.space is not None)
+    if (known := next(spaces, None)) is not None:
+        return known.limit
+    texts = (item.text for block in blocks for item in read_texts(block) if item.text.strip())
+    probe = embedder.embed([options.prompt + text for text in islice(texts, _PROBE_TEXTS)], truncate=True)
+    return limit_for(vectors.cut(probe.vectors, options.dimensions), options.precision) if len(probe.vectors) else None
 
 
 def _items(entries: Iterable[Item | Refused | Pause], refused: list[Refused], *, strict: bool) -> Iterator[Item]:
@@ -110,18 +183,13 @@ def _items(entries: Iterable[Item | Refused | Pause], refused: list[Refused], *,
             refused.append(entry)
 
 
-def _nothing(refused: Sequence[Refused]) -> str:
-    return f"{refused[0].place}: {refused[0].reason}" if refused else "There are no texts to embed."
-
-
 def _run(
     blocks: Sequence[Block],
-    entry: ModelEntry,
-    options: Options,
+    task: Task,
     cluster: RayCluster,
     on_progress: Callable[[Progress], None],
 ) -> list[Embedded]:
-    """What became of the blocks, in their order. Ray starts another worker for one that is killed."""
+    """What became of the blocks, in any order. Ray starts another worker for one that is killed."""
     from ovembed.cluster.worker import Worker  # noqa: PLC0415  openvino loads only when a model does
 
     done: list[Embedded] = []
@@ -134,7 +202,7 @@ def _run(
         )
         results = dataset.map_batches(
             Worker,
-            fn_constructor_args=(str(entry.folder.absolute()), entry.name, options, each),
+            fn_constructor_args=(task, each),
             batch_format="numpy",
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
@@ -148,7 +216,7 @@ def _run(
             done.append(block)
             texts, tokens, truncated = texts + block.rows, tokens + block.tokens, truncated + block.truncated
             on_progress(Progress(texts, tokens, None, truncated))
-    return sorted(done, key=lambda block: block.number)
+    return done
 
 
 @contextlib.contextmanager
@@ -162,11 +230,11 @@ def _connected(cluster: RayCluster) -> Iterator[Any]:
         _knock(cluster.address)
         ray.init(cluster.address, logging_level=logging.ERROR, log_to_driver=False, **local)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ClusterError(f"No Ray cluster answers at {cluster.address} ({_one_line(error)}).") from error
+        raise ClusterError(f"No Ray cluster answers at {cluster.address} ({last_line(error)}).") from error
     try:
         yield ray
     except ray.exceptions.RayError as error:
-        raise ClusterError(f"Ray gave up: {_one_line(error)}") from error
+        raise ClusterError(f"Ray gave up: {last_line(error)}") from error
     finally:
         ray.shutdown()
 
@@ -188,16 +256,10 @@ def _import_ray() -> Any:
     return ray
 
 
-def _one_line(error: BaseException) -> str:
-    """The end of what may be a whole traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__
-
-
 def _manifest(done: Sequence[Embedded], refused: int) -> Manifest:
     """Raises ClusterError when workers gave vectors of different spaces, as of a model that was exported meanwhile."""
     spaces = [block.space for block in done if block.space is not None]
-    if any(space != spaces[0] for space in spaces):
+    if not all(space.is_same(spaces[0]) for space in spaces):
         raise ClusterError("The model was exported again while the job ran. Run the job again.")
     parts, first = [], 0
     for block in done:
@@ -208,10 +270,10 @@ def _manifest(done: Sequence[Embedded], refused: int) -> Manifest:
 
 
 def _clean(folder: Path, manifest: Manifest) -> None:
-    """Leave the parts alone: texts, and what killed workers began to write, go."""
-    parts = {part.file for part in manifest.parts}
+    """Only the output stays: texts, results, and what killed workers began to write, go."""
+    output = {MANIFEST, *(part.file for part in manifest.parts)}
     for path in folder.iterdir():
-        if path.name not in parts:
+        if path.name not in output:
             path.unlink()
 
 

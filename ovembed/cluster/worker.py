@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import platform
 from dataclasses import dataclass, field, replace
@@ -13,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovembed import engine, targets
-from ovembed.cluster.blocks import Block, Embedded, read_texts
+from ovembed.cluster.blocks import Block, Embedded, Task, read_texts, write_result
 from ovembed.corpus import StoredVectors, embed_corpus, encode_vectors
 from ovembed.corpus.formats import parquet
 from ovembed.corpus.job import EXAMPLES
 from ovembed.corpus.rows import Standing
+from ovembed.corpus.writing import whole
 from ovembed.errors import ClusterError, InputError, OvembedError
 from ovembed.repository import is_model, read_model
 
 if TYPE_CHECKING:
-    from ovembed.corpus import Options
     from ovembed.corpus.rows import Block as Rows
     from ovembed.protocols import Embedder
 
@@ -33,10 +32,9 @@ class Worker:
     A block whose worker was killed is given to another, so its part may be written twice, with the same rows.
     """
 
-    def __init__(self, model: str, name: str, options: Options, threads: int) -> None:
-        self._model = Path(model)
-        self._name = name
-        self._options = options
+    def __init__(self, task: Task, threads: int) -> None:
+        self._task = task
+        self._model = Path(task.model)
         self._threads = threads
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -56,31 +54,35 @@ class Worker:
         if not is_model(self._model):
             raise ClusterError(f"{platform.node()} does not see {self._model}. Put the models where all machines do.")
         settings = engine.EngineSettings(threads=self._threads, cache_dir=engine.default_cache_dir())
-        return targets.load_embedder(replace(read_model(self._model), name=self._name), settings)
+        return targets.load_embedder(replace(read_model(self._model), name=self._task.name), settings)
 
     def _embed(self, block: Block) -> Embedded:
         collected = _Collected()
         try:
-            embed_corpus(read_texts(block), self._embedder, collected, self._options)
+            embed_corpus(read_texts(block), self._embedder, collected, self._task.options)
         except InputError:
-            if self._options.strict or not collected.standing.refused:
+            if self._task.options.strict or not collected.standing.refused:
                 raise
         standing = collected.standing
         rows = [row for part in collected.parts for row in part.rows]
-        if standing.space is not None:
+        space = None if standing.space is None else replace(standing.space, limit=self._task.limit)
+        if space is not None:
             vectors = np.concatenate([part.vectors for part in collected.parts if part.rows])
-            temporary = block.part.with_name(f".{block.part.name}.{os.getpid()}")
-            parquet.write(StoredVectors(standing.space, encode_vectors(vectors, standing.space), rows), temporary)
-            temporary.replace(block.part)
-        return Embedded(
+            with whole(block.part) as file:
+                parquet.write(StoredVectors(space, encode_vectors(vectors, space), rows), file)
+        embedded = Embedded(
             number=block.number,
-            space=standing.space,
+            key=block.key,
+            space=space,
             rows=standing.rows,
             tokens=standing.tokens,
             truncated=standing.truncated,
             truncated_places=tuple(row.item.place for row in rows if row.truncated)[:EXAMPLES],
             refused=tuple(refused for part in collected.parts for refused in part.refused),
         )
+        with whole(block.result) as file:
+            write_result(embedded, file)
+        return embedded
 
 
 @dataclass

@@ -77,6 +77,14 @@ class Summary:
     truncated_places: tuple[str, ...]
 
 
+def nothing_embedded(first: Refused | None, refused: int) -> InputError:
+    """What to raise of a job without rows; `first` of those `refused`."""
+    if first is None:
+        return InputError("There are no texts to embed.")
+    all_of_them = f" None of all {refused} texts can be embedded." if refused > 1 else ""
+    return InputError(f"{first.place}: {first.reason}{all_of_them}")
+
+
 def embed_corpus(
     entries: Iterable[Item | Refused | Pause],
     embedder: Embedder,
@@ -155,7 +163,7 @@ class _Job:
                 on_progress(self._progress())
         now = self._writer.standing
         if not now.rows:
-            raise InputError(self._nothing())
+            raise nothing_embedded(self._first_refused, now.refused)
         self._writer.finish()
         return Summary(
             now.rows,
@@ -170,13 +178,6 @@ class _Job:
     def _progress(self) -> Progress:
         began, now = self._began, self._writer.standing
         return Progress(now.rows - began.rows, now.tokens - began.tokens, self._computed, now.truncated)
-
-    def _nothing(self) -> str:
-        first = self._first_refused
-        if first is None:
-            return "There are no texts to embed."
-        count = self._writer.standing.refused
-        return f"{first.place}: {first.reason}" + (f" None of all {count} texts can be embedded." if count > 1 else "")
 
     def _begun(self, entries: Iterator[Item | Refused | Pause]) -> Iterator[tuple[_Chunk, list[_Part]] | Pause]:
         for chunk in self._chunks(entries):

@@ -17,13 +17,12 @@ import shutil
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Self
 
-import filelock
 import orjson
 
 from ovembed.corpus import formats, precision
 from ovembed.corpus.formats import npy
 from ovembed.corpus.rows import Standing
-from ovembed.corpus.writing import sync, sync_folder, translated
+from ovembed.corpus.writing import alone, sync, sync_folder, translated, whole
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from ovembed.corpus.rows import Block
 
 _VECTORS, _META, _ERRORS = _GATHERED = ("vectors.npy", "vectors.meta.jsonl", "errors.jsonl")
-_CHECKPOINT, _RENDERED, _LOCK = "checkpoint.json", "rendered", "lock"
+_CHECKPOINT, _RENDERED = "checkpoint.json", "rendered"
 
 
 def folder_of(output: Path) -> Path:
@@ -42,6 +41,18 @@ def folder_of(output: Path) -> Path:
 
 def errors_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.errors.jsonl")
+
+
+def broke_off(output: Path, after: str) -> InputError:
+    """What to raise where a job has left something, and nobody says what to do with it."""
+    return InputError(
+        f"A job for {output} broke off after {after}. Continue it with --resume, or start over with --force."
+    )
+
+
+def kept(what: str, folder: Path) -> str:
+    """A note for the error that ends a job."""
+    return f"{what} are kept in {folder}: continue with --resume."
 
 
 class Partial:
@@ -55,11 +66,11 @@ class Partial:
         self._kind = kind
         self._files = contextlib.ExitStack()
         with translated(output):
-            broke_off = self.folder.is_dir()
+            found = self.folder.is_dir()
             self.folder.mkdir(exist_ok=True)
-            self._lock()
+            self._files.enter_context(alone(self.folder, output))
             try:
-                if broke_off:
+                if found:
                     self._take_up(resume=resume, force=force)
                 if not self.standing.complete:
                     self._vectors, self._meta, self._errors = map(self._open, _GATHERED)
@@ -105,14 +116,7 @@ class Partial:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object, /) -> None:
         self.close(keep=error is not None)
         if error is not None and self.standing.rows:
-            error.add_note(f"{self.standing.rows} rows are kept in {self.folder}: continue with --resume.")
-
-    def _lock(self) -> None:
-        lock = filelock.FileLock(self.folder / _LOCK, timeout=0)
-        try:
-            self._files.enter_context(lock)
-        except filelock.Timeout as error:
-            raise InputError(f"Another job is writing {self.output}.") from error
+            error.add_note(kept(f"{self.standing.rows} rows", self.folder))
 
     def _take_up(self, *, resume: bool, force: bool) -> None:
         path = self.folder / _CHECKPOINT
@@ -123,11 +127,7 @@ class Partial:
                     os.truncate(self.folder / name, length)
             return
         if not resume and not force and path.exists():
-            rows = _read_checkpoint(path)[0].rows
-            raise InputError(
-                f"A job for {self.output} broke off after {rows} rows. Continue it with --resume, or start over "
-                "with --force."
-            )
+            raise broke_off(self.output, f"{_read_checkpoint(path)[0].rows} rows")
         for name in (_CHECKPOINT, *_GATHERED):
             (self.folder / name).unlink(missing_ok=True)
 
@@ -143,11 +143,8 @@ class Partial:
         for name, file in zip(_GATHERED, (self._vectors, self._meta, self._errors), strict=True):
             sync(file)
             lengths[name] = file.tell()
-        temporary = self.folder / f"{_CHECKPOINT}.new"
-        with temporary.open("wb") as file:
-            file.write(orjson.dumps({"standing": standing.to_json(), "lengths": lengths}))
-            sync(file)
-        temporary.replace(self.folder / _CHECKPOINT)
+        with whole(self.folder / _CHECKPOINT) as path:
+            path.write_bytes(orjson.dumps({"standing": standing.to_json(), "lengths": lengths}))
         sync_folder(self.folder)
         self.standing = standing
 

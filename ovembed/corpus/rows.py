@@ -12,8 +12,20 @@ if TYPE_CHECKING:
     from ovembed.protocols import Vectors
 
 
+class _Placed:
+    """What stands in a line of the input."""
+
+    __slots__ = ()
+    source: str
+    line: int
+
+    @property
+    def place(self) -> str:
+        return f"{self.source} line {self.line}"
+
+
 @dataclass(frozen=True, slots=True)
-class Item:
+class Item(_Placed):
     """A text and where it stands.
 
     `line` counts from 1: the line that the text begins in, or the row of a table. `offset` counts the characters
@@ -26,23 +38,15 @@ class Item:
     offset: int = 0
     id: str | None = None
 
-    @property
-    def place(self) -> str:
-        return f"{self.source} line {self.line}"
-
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(_Placed):
     """A place of the input that gives no row, and why."""
 
     source: str
     line: int
     reason: str
     id: str | None = None
-
-    @property
-    def place(self) -> str:
-        return f"{self.source} line {self.line}"
 
     def to_json(self) -> dict[str, Any]:
         known = {} if self.id is None else {"id": self.id}

@@ -16,7 +16,7 @@ import openvino as ov
 from ovembed import batches, cores
 from ovembed.engine.pooling import embedding_rows, with_pooling
 from ovembed.engine.tokenizer import load_tokenizer
-from ovembed.errors import EngineError, OvembedError
+from ovembed.errors import EngineError, OvembedError, last_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -201,5 +201,4 @@ def _translated(problem: str) -> Iterator[None]:
     except OvembedError:
         raise
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise EngineError(f"{problem} ({lines[-1] if lines else type(error).__name__}).") from error
+        raise EngineError(f"{problem} ({last_line(error)}).") from error
