@@ -321,6 +321,20 @@ def status(server: Server, method: str, path: str, **arguments: Any) -> int:
     return response.status_code
 
 
+def test_workers_go_on_when_the_weights_are_cut_off_under_them(server: Server, models: ModelRepository) -> None:
+    def rows(count: int) -> list[Any]:
+        replies = on_new_connections(server, "POST", "/v1/embeddings", count, json={"input": "a b c"})
+        return [reply.json()["data"][0]["embedding"] for reply in replies]
+
+    [before], crew = rows(1), workers(server)
+    os.truncate(models.get("tiny").folder / "openvino_model.bin", 1)
+    assert rows(20) == [before] * 20
+    assert httpx.post(f"{server.url}/v1/config/reload", trust_env=False).status_code == 500, "it cannot be loaded again"
+    assert rows(20) == [before] * 20
+    assert health(server) == 200
+    assert workers(server) == crew
+
+
 def test_told_to_stop_all_workers_answer_what_they_have(server: Server) -> None:
     texts = ["a b c"] * 2_000
 
