@@ -101,6 +101,13 @@ def wait_until_draining(client: httpx.Client) -> None:
         pass
 
 
+def test_variables_of_the_original_that_do_nothing_here_are_told(tmp_path: Path) -> None:
+    ignored = {"TELEMETRY_ENDPOINT": "http://collector:4318/v1/traces", "MULTIMODAL_EMBEDDING": "true"}
+    with gateway(tmp_path, **of_ovms("http://127.0.0.1:9"), **ignored) as (process, _):
+        talk = stop(process)
+    assert [talk.count(f"{name} is ignored: ") for name in ignored] == [1, 1]
+
+
 @pytest.mark.parametrize("flag", ["true", "false"])
 def test_logs_hold_no_texts_and_false_means_false(tmp_path: Path, flag: str) -> None:
     backend = FakeOvms()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -149,7 +150,7 @@ def gateway(
     The environment variables of the original count too: EMBEDDING_COMPONENT_NAME, MODEL_ID, OVMS_EMBEDDING_ENDPOINT,
     TEI_EMBEDDING_ENDPOINT, TOKEN_URL, CLIENTID, CLIENT_SECRET, HF_TOKEN, LOGFLAG.
     """
-    from ovembed.gateway.components import BackendSettings, open_backend
+    from ovembed.gateway.components import BackendSettings, ignored_variables, open_backend
     from ovembed.gateway.metrics import Metrics
     from ovembed.gateway.oauth import credentials
     from ovembed.gateway.run import serve
@@ -184,6 +185,8 @@ def gateway(
     talk = Talk(quiet=quiet)
     if url_file is not None:
         urls.forget(url_file)
+    for ignored in ignored_variables(os.environ):
+        talk.say(ignored)
     metrics = Metrics()
     backend = open_backend(backend_settings, metrics)
 

@@ -61,6 +61,19 @@ def open_backend(settings: BackendSettings, observer: UpstreamObserver) -> Backe
     return _COMPONENTS[settings.component](settings, observer)
 
 
+def ignored_variables(environment: Mapping[str, str]) -> list[str]:
+    """What the original does by its environment and the gateway does not, in a line for each variable that asks for it.
+
+    Source: comps/cores/telemetry and comps/embeddings/src/entrypoint.sh of https://github.com/opea-project/GenAIComps
+    """
+    told = []
+    if environment.get("TELEMETRY_ENDPOINT"):
+        told.append("TELEMETRY_ENDPOINT is ignored: no traces are sent. GET /metrics tells how the gateway is doing.")
+    if environment.get("MULTIMODAL_EMBEDDING", "").lower() == "true":
+        told.append("MULTIMODAL_EMBEDDING is ignored: texts are embedded, images are not.")
+    return told
+
+
 def _open_ovms(settings: BackendSettings, observer: UpstreamObserver) -> Backend:
     if not settings.model:
         raise InputError("The name of the model at the backend is missing. Give it by --model or MODEL_ID.")
