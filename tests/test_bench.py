@@ -139,6 +139,10 @@ class TestLoad:
         with pytest.raises(InputError, match="3 texts in a request are more than the 2"):
             run_load("http://127.0.0.1:9", ["a", "b"], Load(1, texts_per_request=3))
 
+    def test_why_there_is_no_tls_is_told(self, endpoint: ThreadingHTTPServer) -> None:
+        with pytest.raises(EndpointRefused, match=r"no TLS connection to https://127\.0\.0\.1.*SSL"):
+            run_load(address(endpoint).replace("http:", "https:"), ["a"], Load(2, seconds=QUICK))
+
     def test_nothing_there_is_told(self) -> None:
         with pytest.raises(EndpointRefused, match="Nothing answers"):
             run_load("http://127.0.0.1:9", ["a"], Load(2, seconds=QUICK))

@@ -21,7 +21,7 @@ import orjson
 import uvloop
 
 from ovembed.errors import EndpointError, EndpointRefused, InputError
-from ovembed.remote import api_base, in_words
+from ovembed.remote import api_base, in_words, no_tls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -213,6 +213,8 @@ async def _run(target: httpx.URL, requests: Sequence[bytes], load: Load) -> Load
         await asyncio.wait_for(everybody, load.warmup_s + load.seconds + _PATIENCE_S)
     except TimeoutError as error:
         raise EndpointError(f"{in_words(str(target))} does not answer.") from error
+    except ssl.SSLError as error:
+        raise no_tls(in_words(str(target)), error) from error
     except OSError as error:
         raise EndpointRefused(f"Nothing answers at {in_words(str(target))}. Start a server: ovembed serve") from error
     finally:

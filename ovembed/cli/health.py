@@ -38,7 +38,10 @@ def health(
 
     Exit code 0: healthy; 1: not; 3: not within --wait.
     """
+    from rich.markup import escape
+
     from ovembed.launch import Reference, check_health, wait_healthy
+    from ovembed.remote import in_words
     from ovembed.repository import ModelRepository
 
     if expect is not None and not deep:
@@ -47,7 +50,7 @@ def health(
     if wait is None:
         report = check_health(url, model=model, api_key=api_key, reference=reference)
     else:
-        with Talk(quiet=quiet).console.status(f"Waiting for {url} …") as status:
+        with Talk(quiet=quiet).console.status(escape(f"Waiting for {in_words(url)} …")) as status:
             report = wait_healthy(
                 url,
                 wait,

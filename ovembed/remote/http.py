@@ -42,8 +42,8 @@ def parse_url(url: str) -> httpx.URL:
 
 
 def in_words(url: str) -> str:
-    """As it may be shown: without the user and the password it may hold."""
-    return str(httpx.URL(url).copy_with(userinfo=b""))
+    """As it may be shown: without the user and the password it may hold. Raises InputError for what is no http URL."""
+    return str(parse_url(url).copy_with(userinfo=b""))
 
 
 def server_root(base: str) -> str:
@@ -73,7 +73,7 @@ def translated(url: str, *, hint: str = "Start a server: ovembed serve") -> Iter
         yield
     except httpx.ConnectError as error:
         if _is_of_tls(error):
-            raise EndpointRefused(f"There is no TLS connection to {place}: {error}.") from error
+            raise no_tls(place, error) from error
         raise EndpointRefused(f"Nothing answers at {place}. {hint}") from error
     except httpx.TimeoutException as error:
         raise EndpointTimeout(f"{place} did not answer in time.") from error
@@ -81,6 +81,11 @@ def translated(url: str, *, hint: str = "Start a server: ovembed serve") -> Iter
         raise EndpointLost(
             f"{place} broke off ({str(error) or type(error).__name__}). Is the server still up?"
         ) from error
+
+
+def no_tls(place: str, error: Exception) -> EndpointRefused:
+    """Somebody answers there, but TLS fails."""
+    return EndpointRefused(f"There is no TLS connection to {place}: {error}.")
 
 
 def _is_of_tls(error: BaseException | None) -> bool:
