@@ -203,6 +203,19 @@ def test_podman_is_told_to_keep_the_user() -> None:
     assert "--user 1000:1000 --userns keep-id" in shlex.join(docker_run.arguments(container, [], "podman"))
 
 
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("0.0.0.0", "0.0.0.0"), ("::1", "::1")],
+)
+def test_a_container_is_published_on_an_address(host: str, expected: str) -> None:
+    assert docker_run.address(host) == expected
+
+
+def test_a_name_to_publish_a_container_on_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'example\.org' is none\. Give --host"):
+        docker_run.address("example.org")
+
+
 def test_proxies_are_passed_on_by_name_in_either_spelling() -> None:
     environment = {"HTTPS_PROXY": "http://user:secret@proxy", "no_proxy": "localhost", "http_proxy": ""}
     assert docker_run.proxies(environment) == ("HTTPS_PROXY", "no_proxy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import stat
 from dataclasses import dataclass
@@ -55,6 +56,19 @@ def arguments(settings: ContainerSettings, command: Sequence[str], engine: Engin
     words += settings.devices
     words += ["--restart", "unless-stopped"] if settings.restart else []
     return [*words, settings.image, *command]
+
+
+def address(host: str) -> str:
+    """Ports are published on addresses, not on names. Raises InputError for a name other than this machine's own."""
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError as error:
+        raise InputError(
+            f"A container is published on an address, and '{host}' is none. "
+            "Give --host one of this machine's, or 0.0.0.0 for every one."
+        ) from error
 
 
 def proxies(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
