@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+import psutil
 import pytest
 
 from ovembed.errors import InputError, ServerError
@@ -95,6 +96,17 @@ def test_one_that_does_not_listen_is_ended_with_all_that_it_started(run: Callabl
     stubborn.stop(0.1)
     assert not stubborn.running()
     assert process._start_of(child) is None
+
+
+def test_children_in_sessions_of_their_own_are_ended_too(run: Callable[[str], Process]) -> None:
+    """As the workers of our server are."""
+    stubborn = run("trap '' TERM; setsid sh -c 'sleep 60 & echo child $$; wait' & wait")
+    wait_for_words(stubborn, "child")
+    child = psutil.Process(int(stubborn.last_words(1).split()[1]))
+    family = [child, *child.children()]
+    assert len(family) == 2
+    stubborn.stop(0.1)
+    assert psutil.wait_procs(family, timeout=PATIENCE_S)[1] == []
 
 
 def test_a_pid_that_was_used_again_and_one_of_another_boot_are_not_ours(run: Callable[[str], Process]) -> None:
@@ -210,8 +222,33 @@ def test_one_of_the_keys_is_used_to_ask(run: Callable[[str], Process], tmp_path:
     keys.write_text("# of the team\n\n  first \nsecond\n")
     asked = replace(server(run("true")), api_key_file=str(keys))
     assert asked.api_key == "first"
+    keys.write_text("two words\n")
+    assert asked.api_key is None, "no server takes this file"
     keys.unlink()
     assert asked.api_key is None
+
+
+def test_a_server_is_stopped_in_the_time_that_it_may_take(tmp_path: Path) -> None:
+    class Home:
+        graces: ClassVar[list[float]] = []
+
+        def stop(self, grace_s: float) -> None:
+            self.graces.append(grace_s)
+
+    patient = replace(server(Container("docker", "0123abc")), home=Home(), stop_s=905.0)
+    patient.stop()
+    patient.stop(1)
+    assert Home.graces == [905.0, 1]
+
+    servers = Servers(tmp_path)
+    with servers.claim("one"):
+        servers.save(replace(patient, home=Container("docker", "0123abc")))
+    assert servers.get("one").stop_s == 905.0
+    path = servers.root / "one" / "server.json"
+    content = json.loads(path.read_text())
+    del content["stop_s"]
+    path.write_text(json.dumps(content))
+    assert servers.get("one").stop_s == 35.0, "of one that was started before this was kept"
 
 
 def test_the_state_lies_where_the_user_s_state_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

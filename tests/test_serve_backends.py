@@ -85,7 +85,8 @@ def test_our_server_goes_on_in_the_background_until_it_is_stopped(tiny_alone: Mo
 def test_a_server_that_was_killed_is_told_and_its_name_is_free_again(
     tiny_alone: ModelRepository, own_servers: Path
 ) -> None:
-    serve(tiny_alone, "--detach", "--port", "0", "--name", "mine")
+    serve(tiny_alone, "--detach", "--port", "0", "--name", "mine", "--grace", "600")
+    assert json.loads((own_servers / "mine" / "server.json").read_text())["stop_s"] == 605
     assert failure(
         ovembed("serve", "-r", str(tiny_alone.folder), "--detach", "--port", "0", "--name", "mine")
     ).endswith("or choose another --container-name.")

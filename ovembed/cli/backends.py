@@ -139,7 +139,7 @@ def _backend(context: typer.Context, choices: Choices, served: Served) -> Start:
             return BinaryBackend(served, choices.ovms_binary)
         case "local":
             words = [word for name, given in _given(context) if name not in _OF_LAUNCH for word in given]
-            return LocalBackend(served, words)
+            return LocalBackend(served, words, context.params["grace"])
 
 
 def _default_name(choices: Choices, served: Served) -> str:

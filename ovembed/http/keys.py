@@ -1,4 +1,4 @@
-"""Bearer keys out of a file: who may ask for work."""
+"""Bearer keys: who may ask for work."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 
 from ovembed.errors import InputError, Unauthorized
+from ovembed.http.key_file import read_keys
 from ovembed.repository.files import stamp
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class KeyFile:
-    """The keys of a file, one on each line; `#` begins a comment. The file is read again when it has changed.
+    """The keys of a file, which is read again when it has changed.
 
     While it cannot be read, or holds no key, the keys known before go on to count: a file that is being
     replaced must not lock everybody out. Keys are kept as their SHA-256 only.
@@ -55,25 +56,7 @@ class KeyFile:
             _LOG.warning("%s The keys known before still count.", error)
 
     def _read_digests(self) -> tuple[bytes, ...]:
-        try:
-            lines = self._path.read_bytes().splitlines()
-        except OSError as error:
-            raise InputError(f"{self._path} cannot be read ({error.strerror}). Check --api-key-file.") from error
-        digests = tuple(_digest(line, number, self._path) for number, line in enumerate(lines, 1) if _is_key(line))
-        if not digests:
-            raise InputError(f"{self._path} holds no key. Write one on each line.")
-        return digests
-
-
-def _is_key(line: bytes) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith(b"#")
-
-
-def _digest(line: bytes, number: int, path: Path) -> bytes:
-    key, *rest = line.split(maxsplit=1)
-    if rest and not rest[0].startswith(b"#"):
-        raise InputError(f"{path}, line {number} holds more than a key. Begin comments with #.")
-    return hashlib.sha256(key).digest()
+        return tuple(hashlib.sha256(key).digest() for key in read_keys(self._path))
 
 
 def _bearer_key(scope: Scope) -> bytes:

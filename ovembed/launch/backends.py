@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 URL_FILE = "url"
 LOG_FILE = "log"
+_AFTER_THE_GRACE_S = 5.0
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  listened on -> asked at
 
 # Settings of how a server is started; the one that is started must not follow them again.
@@ -63,16 +64,20 @@ class Start(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalBackend:
-    """Our own server, `arguments` being those of `ovembed serve`. Its URL is in the file `url` once it is ready."""
+    """Our own server, `arguments` being those of `ovembed serve`. Its URL is in the file `url` once it is ready.
+
+    `grace_s` is how long it goes on with requests once it is told to stop.
+    """
 
     served: Served
     arguments: Sequence[str]
+    grace_s: float = 30
 
     def __call__(self, name: str, folder: Path) -> Server:
         command = [sys.executable, "-m", "ovembed", "serve", *self.arguments, "--url-file", str(folder / URL_FILE)]
         environment = {key: value for key, value in os.environ.items() if key not in _OF_THE_LAUNCH}
         home = Process.start(command, folder / LOG_FILE, environment=environment)
-        return _server(name, "local", home, self.served)
+        return replace(_server(name, "local", home, self.served), stop_s=self.grace_s + _AFTER_THE_GRACE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,7 @@ class ContainerBackend:
 
     def __call__(self, name: str, folder: Path) -> Server:
         served = self.served
+        address = docker_run.address(served.host)
         image, version = ovms.choose_image(self.image, served.entries, accelerated=self.gpu or self.npu)
         mounts, told = self._view(folder)
         command = ovms.arguments(told, version)
@@ -126,11 +132,11 @@ class ContainerBackend:
         devices = (*(docker_run.gpu() if self.gpu else ()), *(docker_run.npu() if self.npu else ()))
         engine = Engine(self.engine)
         engine.need_image(image)
-        port = _free_port(served.host, served.port)
+        port = _free_port(address, served.port)
         settings = ContainerSettings(
             name=name,
             image=image,
-            published=f"{_bracketed(served.host)}:{port}",
+            published=f"{_bracketed(address)}:{port}",
             mounts=mounts,
             user=user,
             environment=docker_run.proxies(),

@@ -66,8 +66,12 @@ class Process:
         deadline = time.monotonic() + grace_s
         while self.running() and time.monotonic() < deadline:
             time.sleep(_POLL_S)
+        started = _descendants(self.pid)  # our workers are not of the group
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+        for pid in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         while self.running():
             time.sleep(_POLL_S)
 
@@ -91,14 +95,32 @@ class Process:
                 time.sleep(_POLL_S if running else 0)
 
 
+def _descendants(pid: int) -> list[int]:
+    """Parents before their children."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        if fields := _fields_of(int(folder.name)):
+            children.setdefault(int(fields[0]), []).append(int(folder.name))
+    found = [pid]
+    for parent in found:
+        found += children.get(parent, [])
+    return found[1:]
+
+
 def _start_of(pid: int) -> int | None:
     """None for a process that has ended."""
+    fields = _fields_of(pid)
+    return int(fields[18]) if fields else None
+
+
+def _fields_of(pid: int) -> list[str]:
+    """What proc(5) tells from field 4 on, the parent's pid; empty for a process that has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
+        return []
     state, *fields = stat.rpartition(")")[2].split()
-    return None if state in _ENDED else int(fields[18])
+    return [] if state in _ENDED else fields
 
 
 def _boot() -> str:

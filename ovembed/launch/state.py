@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from filelock import FileLock, Timeout
 
 from ovembed.errors import InputError, ServerError
+from ovembed.http.key_file import read_keys
 from ovembed.launch.container import Container
 from ovembed.launch.process import Process
 from ovembed.repository.files import replace_file
@@ -29,7 +30,7 @@ Backend: TypeAlias = Literal["local", "docker", "ovms"]
 
 _FILE_NAME = "server.json"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")  # as docker has it
-_STOP_S = 35.0  # our server takes up to 30 s to finish what runs
+_STOP_S = 35.0
 
 
 class Home(Protocol):
@@ -51,7 +52,10 @@ class Home(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """`url` None until it is known; `started_at` is Unix time; `api_key_file` holds the keys of its clients."""
+    """`url` None until it is known; `started_at` is Unix time; `api_key_file` holds the keys of its clients.
+
+    stop_s: how long it gets to finish what runs when it is told to stop.
+    """
 
     name: str
     backend: Backend
@@ -60,18 +64,21 @@ class Server:
     started_at: float
     url: str | None = None
     api_key_file: str | None = None
+    stop_s: float = _STOP_S
 
     @property
     def api_key(self) -> str | None:
         """One of its clients' keys, to ask it with; None without a file, or when that cannot be read."""
+        if self.api_key_file is None:
+            return None
         try:
-            lines = Path(self.api_key_file).read_text(encoding="utf-8").splitlines() if self.api_key_file else []
-        except OSError:
-            lines = []
-        return next((line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")), None)
+            return read_keys(Path(self.api_key_file))[0].decode()
+        except (InputError, UnicodeDecodeError):
+            return None
 
-    def stop(self, grace_s: float = _STOP_S) -> None:
-        self.home.stop(grace_s)
+    def stop(self, grace_s: float | None = None) -> None:
+        """In the time that it may take, or in `grace_s`."""
+        self.home.stop(self.stop_s if grace_s is None else grace_s)
 
 
 class Servers:
