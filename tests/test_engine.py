@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from ovembed.engine import EngineSettings, OpenVINOEngine
+from ovembed.engine import EngineSettings, OpenVINOEngine, openvino_engine
+from ovembed.engine.openvino_engine import _compile
 from ovembed.errors import EngineError
 from ovembed.repository import read_model
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import openvino as ov
 
     from ovembed import ModelRepository
 
@@ -120,3 +124,62 @@ def test_normalization_can_be_left_out(repository: ModelRepository) -> None:
 )
 def test_streams_and_threads_as_set_or_by_cores(settings: EngineSettings, expected: tuple[int, int]) -> None:
     assert settings.resolve() == expected
+
+
+class Counted:
+    """A compiled model that counts its batches; each waits for `gate` once it has told that it `began`."""
+
+    def __init__(self, compiled: Any) -> None:
+        self.inputs, self.batches = compiled.inputs, 0
+        self.began, self.gate = threading.Semaphore(0), threading.Event()
+        self.gate.set()
+        self._compiled = compiled
+
+    def create_infer_request(self) -> Counted:
+        self._request = self._compiled.create_infer_request()
+        return self
+
+    def infer(self, feed: Any, *, share_inputs: bool) -> Any:
+        self.batches += 1
+        self.began.release()
+        assert self.gate.wait(30)
+        return self._request.infer(feed, share_inputs=share_inputs)
+
+
+def test_only_batches_that_are_alone_time_after_time_get_all_threads(
+    repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[Counted] = []
+
+    def compile_counted(model: ov.Model, settings: EngineSettings) -> Counted:
+        compiled.append(Counted(_compile(model, settings)))
+        return compiled[-1]
+
+    monkeypatch.setattr(openvino_engine, "_compile", compile_counted)
+    engine = OpenVINOEngine.load(repository.get("tiny"), EngineSettings(streams=2, threads=2, low_latency=True))
+    streams, for_one = compiled
+    tokens = engine.tokenize(TEXTS)
+    row = engine.run(tokens)
+    assert (streams.batches, for_one.batches) == (1, 0)
+    for _ in range(20):
+        np.testing.assert_allclose(engine.run(tokens), row, atol=1e-5)
+    calm = streams.batches
+    assert streams.batches + for_one.batches == 21
+    assert for_one.batches > 10
+    for_one.began, for_one.gate = threading.Semaphore(0), threading.Event()
+    with ThreadPoolExecutor(1) as other:
+        held = other.submit(engine.run, tokens)
+        assert for_one.began.acquire(timeout=30)
+        engine.run(tokens)
+        for_one.gate.set()
+        np.testing.assert_allclose(held.result(30), row, atol=1e-5)
+    assert streams.batches == calm + 1
+    engine.run(tokens)
+    assert streams.batches == calm + 2
+
+
+def test_one_stream_has_all_threads_already(repository: ModelRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[ov.CompiledModel] = []
+    monkeypatch.setattr(openvino_engine, "_compile", lambda *work: compiled.append(_compile(*work)) or compiled[-1])
+    OpenVINOEngine.load(repository.get("tiny"), EngineSettings(streams=1, threads=2, low_latency=True))
+    assert len(compiled) == 1

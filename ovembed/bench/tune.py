@@ -65,7 +65,7 @@ def _trials(entry: ModelEntry, settings: EngineSettings) -> Iterator[Trial]:
     _, threads = settings.resolve()
     texts = [*make_texts("short", 800), *make_texts("mixed", 200)]
     for streams in _streams_to_try(threads):
-        engine = OpenVINOEngine.load(entry, replace(settings, streams=streams, threads=threads))
+        engine = OpenVINOEngine.load(entry, replace(settings, streams=streams, threads=threads, low_latency=False))
         token_lists = _shuffled(admission.admit_texts(engine, texts, truncate=True).tokens)
         for batch_tokens in _BATCH_TOKENS:
             tuning = Tuning(streams, threads, batch_tokens * max(1, threads // streams))

@@ -84,6 +84,14 @@ def serve(
             rich_help_panel=WORK_GROUP,
         ),
     ] = None,
+    low_latency: Annotated[
+        bool,
+        option(
+            "--low-latency/--no-low-latency",
+            help="Give a request that comes alone all threads, for twice the model's memory.",
+            rich_help_panel=WORK_GROUP,
+        ),
+    ] = True,
     tune: Annotated[
         bool,
         option(
@@ -172,7 +180,9 @@ def serve(
         served = Served(entries, selection.config_path, host, port, bool(model), api_key_file, origins)
         backends.serve_elsewhere(context, choices, served, talk, url_file=url_file)
         return
-    engine_settings = EngineSettings(streams, threads, inference_precision, default_cache_dir(), map_weights=False)
+    engine_settings = EngineSettings(
+        streams, threads, inference_precision, default_cache_dir(), map_weights=False, low_latency=low_latency
+    )
     settings = ServeSettings(
         host=host,
         port=port,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import queue
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,10 @@ _KERNEL_CACHE_CAPACITY = 2048
 # slower; at 128 the mean cosine to the source falls below 0.999 (MiniLM, 3,000 sentences).
 _ACTIVATION_GROUP_SIZE = 64
 
+# After so many batches that found no other at work, the next is taken to be alone too. One with all threads that is
+# not alone, as when two clients ask in turn, costs a quarter of the speed.
+_ALONE_IN_A_ROW = 8
+
 
 class ModelFiles(Protocol):
     """What there is to load: a model of the repository, or one in the making."""
@@ -57,6 +62,8 @@ class EngineSettings:
     cache_dir: where compiled models are kept for the next start; None keeps none.
     map_weights: use the weights where their file lies, unless they are cached. When that file is cut off meanwhile, the
     process ends, so what must survive that reads a copy of its own.
+    low_latency: a batch that runs alone gets all threads, not those of one stream. The model is compiled a second time
+    for it and takes memory twice.
     """
 
     streams: int | None = None
@@ -64,6 +71,7 @@ class EngineSettings:
     inference_precision: Literal["f32", "bf16"] = "f32"
     cache_dir: Path | None = None
     map_weights: bool = True
+    low_latency: bool = False
 
     def resolve(self) -> tuple[int, int]:
         """(streams, threads) for this machine: all cores this process may use (see cores), few threads to a stream.
@@ -111,14 +119,18 @@ class OpenVINOEngine:
         settings: EngineSettings,
         *,
         vocabulary_size: int,
+        compiled_for_one: ov.CompiledModel | None = None,
     ) -> None:
+        """`compiled_for_one` runs with all threads what would otherwise be the only batch at work."""
         self.spec = spec
         self.streams, self.threads = settings.resolve()
         self._tokenizer = tokenizer
         self._inputs = [port.any_name for port in compiled.inputs]
-        self._requests: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
-        for _ in range(self.streams):
-            self._requests.put(compiled.create_infer_request())
+        self._requests = _requests(compiled, self.streams)
+        self._request_for_one = _requests(compiled_for_one, 1) if compiled_for_one else None
+        self._at_work = 0
+        self._alone_in_a_row = 0
+        self._lock = threading.Lock()
         self.vocabulary_size = vocabulary_size
         self.closing_tokens = tokenizer.closing_tokens
 
@@ -133,8 +145,10 @@ class OpenVINOEngine:
             model = ov.Core().read_model(files.model_path, config={"ENABLE_MMAP": settings.map_weights})
             pooled = with_pooling(model, None if files.pooled else spec.pooling, normalize=spec.normalize)
             compiled = _compile(pooled, settings)
+            streams, _ = settings.resolve()
+            for_one = _compile(pooled, replace(settings, streams=1)) if settings.low_latency and streams > 1 else None
             rows = tokenizer.vocabulary_size or embedding_rows(model)
-        return cls(spec, tokenizer, compiled, settings, vocabulary_size=rows)
+        return cls(spec, tokenizer, compiled, settings, vocabulary_size=rows, compiled_for_one=for_one)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         return self._tokenizer.encode(texts)
@@ -144,17 +158,40 @@ class OpenVINOEngine:
 
     def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
         feed = self._feed(batch)
-        request = self._requests.get()
-        try:
-            with _translated("inference failed"):
-                rows: Vectors = request.infer(feed, share_inputs=True)[0]
-        finally:
-            self._requests.put(request)
+        with self._request() as request, _translated("inference failed"):
+            rows: Vectors = request.infer(feed, share_inputs=True)[0]
         if not np.isfinite(rows).all():
             raise EngineError(
                 f"{self.spec.source} gave a vector that is not finite. Export it with another --weight-format."
             )
         return rows
+
+    def warm_up(self) -> None:
+        """Make the kernels of a short text for every request, before others use this engine."""
+        feed = self._feed(self.tokenize(["warm up"]))
+        for requests in filter(None, (self._requests, self._request_for_one)):
+            for _ in range(requests.qsize()):
+                request = requests.get()
+                with _translated("inference failed"):
+                    request.infer(feed, share_inputs=True)
+                requests.put(request)
+
+    @contextmanager
+    def _request(self) -> Iterator[ov.InferRequest]:
+        """One that nobody else uses; waits for it when all are at work."""
+        with self._lock:
+            self._alone_in_a_row = 0 if self._at_work else self._alone_in_a_row + 1
+            requests = self._requests
+            if self._request_for_one and self._alone_in_a_row > _ALONE_IN_A_ROW:
+                requests = self._request_for_one
+            self._at_work += 1
+        request = requests.get()
+        try:
+            yield request
+        finally:
+            requests.put(request)
+            with self._lock:
+                self._at_work -= 1
 
     def _feed(self, batch: Sequence[Sequence[int]]) -> dict[str, np.ndarray[Any, Any]]:
         """Right-padded inputs, int64 (n, padded length). The attention mask hides the padding, so its id is any."""
@@ -168,6 +205,13 @@ class OpenVINOEngine:
         if "token_type_ids" in self._inputs:
             feed["token_type_ids"] = np.zeros_like(ids)
         return feed
+
+
+def _requests(compiled: ov.CompiledModel, count: int) -> queue.SimpleQueue[ov.InferRequest]:
+    requests: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
+    for _ in range(count):
+        requests.put(compiled.create_infer_request())
+    return requests
 
 
 def _compile(model: ov.Model, settings: EngineSettings) -> ov.CompiledModel:

@@ -93,7 +93,7 @@ def _open_local(settings: BackendSettings, _observer: UpstreamObserver) -> Backe
     from ovembed.serving.loading import load_model  # noqa: PLC0415
 
     entry = find_model(settings.model, settings.repository)
-    engine = EngineSettings(settings.streams, settings.threads, cache_dir=default_cache_dir())
+    engine = EngineSettings(settings.streams, settings.threads, cache_dir=default_cache_dir(), low_latency=True)
     return LocalBackend(load_model(entry, engine))
 
 

@@ -37,14 +37,7 @@ def load_model(entry: ModelEntry, settings: EngineSettings) -> LoadedModel:
     golden = read_golden(entry.folder)
     work = work_for(entry, settings)
     engine = OpenVINOEngine.load(entry, work.engine)
-    warm_up(engine)
+    engine.warm_up()
     [tokens] = admission.admit_texts(engine, golden.texts[:1], truncate=True).tokens
     created = int(entry.folder.stat().st_mtime)
     return LoadedModel(entry.name, engine, GoldenText(tokens, golden.exported[0]), created, work.batch_tokens)
-
-
-def warm_up(engine: Engine) -> None:
-    """Run one short text through every stream, so that the first request finds its kernels made."""
-    tokens = engine.tokenize(["warm up"])
-    for _ in range(engine.streams):
-        engine.run(tokens)
