@@ -341,8 +341,8 @@ class TestKubernetes:
         subject = survey(own)
         ours = server_container(kubernetes(subject, KubernetesSettings(server="ovembed", cpus=6), Path("k8s")))
         assert ours["resources"] == {
-            "requests": {"cpu": 6, "memory": "1600Mi"},
-            "limits": {"cpu": 6, "memory": "3200Mi"},
+            "requests": {"cpu": 6, "memory": "2240Mi"},
+            "limits": {"cpu": 6, "memory": "4480Mi"},
         }
         ovms = server_container(kubernetes(subject, KubernetesSettings(cpus=6), Path("k8s")))
         assert ovms["resources"] == {"requests": {"cpu": 6, "memory": "1792Mi"}, "limits": {"memory": "5888Mi"}}

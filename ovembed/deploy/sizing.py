@@ -16,9 +16,12 @@ _STEP_MIB = 64
 _BESIDE_MODELS_MIB = {"ovembed": 320, "ovms": 512}
 _KERNELS_OF_OVMS_MIB = 4096
 
+# Weights as they are, and as the CPU wants them: our server compiles them twice, for many requests and for one alone.
+_COPIES_OF_MODELS = {"ovembed": 3, "ovms": 2}
+
 
 def memory_request(server: Server, models_bytes: int) -> str:
-    """Weights once as they are and once as the CPU wants them."""
+    """Room for every copy of the weights."""
     return f"{_request_mib(server, models_bytes)}Mi"
 
 
@@ -39,4 +42,4 @@ def rest_workers(cpus: int) -> int:
 
 
 def _request_mib(server: Server, models_bytes: int) -> int:
-    return _STEP_MIB * math.ceil((_BESIDE_MODELS_MIB[server] + 2 * models_bytes / _MIB) / _STEP_MIB)
+    return _STEP_MIB * math.ceil((_BESIDE_MODELS_MIB[server] + _COPIES_OF_MODELS[server] * models_bytes / _MIB) / _STEP_MIB)
