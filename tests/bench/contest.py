@@ -52,6 +52,13 @@ def same_model(material: Material, entry: ModelEntry, folder: Path) -> Path:
     return folder
 
 
+def fastest(contestants: Sequence[Contestant], count: int) -> list[Contestant]:
+    """So many of them, by one run each after one that warms up."""
+    for contestant in contestants:
+        contestant.work()
+    return sorted(contestants, key=Contestant.speed, reverse=True)[:count]
+
+
 def speeds_of(contestants: Sequence[Contestant]) -> dict[str, np.ndarray]:
     """Each contestant's speed in every round, in an order that changes, after one run that warms up."""
     for contestant in contestants:
