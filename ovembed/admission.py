@@ -36,18 +36,23 @@ class Admitted:
 
 
 def admit_texts(engine: Engine, texts: Sequence[str], *, truncate: bool) -> Admitted:
-    """Tokenize and admit. Raises TextError as `check_texts` does, TextTooLong unless `truncate` is set."""
+    """Tokenize and admit.
+
+    Raises TextError as `check_texts` does, TextTooLong unless `truncate` is set, with all others that are too long.
+    """
     check_texts(texts)
     limit = engine.spec.max_tokens
-    admitted, truncated = [], []
+    admitted, truncated, faults = [], [], []
     for position, reading in enumerate(_read(engine, texts)):
         tokens = reading.tokens
         if not reading.complete or len(tokens) > limit:
             if not truncate:
-                raise TextTooLong(position, reading.excess(limit) + _HOW_TO_FIT)
+                faults.append(TextTooLong(position, reading.excess(limit) + _HOW_TO_FIT))
+                continue
             tokens = _cut(tokens, limit, engine.closing_tokens)
             truncated.append(position)
         admitted.append(tokens)
+    _raise_first(faults)
     return Admitted(admitted, tuple(truncated))
 
 
@@ -110,14 +115,27 @@ def _parts(texts: Sequence[str], longest: int) -> Iterator[Sequence[str]]:
 
 
 def check_texts(texts: Sequence[str]) -> None:
-    """Raises TextError for a text that is empty, or holds what UTF-8 cannot say (bytes that were not decoded)."""
-    for position, text in enumerate(texts):
-        if not text:
-            raise TextError(position, "the text is empty, which has no meaningful vector.")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise TextError(position, f"the text is not valid Unicode (character {error.start}).") from error
+    """Raises TextError, with all others, for a text that is empty or holds what UTF-8 cannot say (bytes that were not
+    decoded).
+    """
+    problems = ((position, _problem(text)) for position, text in enumerate(texts))
+    _raise_first([TextError(position, problem) for position, problem in problems if problem is not None])
+
+
+def _problem(text: str) -> str | None:
+    if not text:
+        return "the text is empty, which has no meaningful vector."
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"the text is not valid Unicode (character {error.start})."
+    return None
+
+
+def _raise_first(faults: Sequence[TextError]) -> None:
+    if faults:
+        faults[0].others = faults[1:]
+        raise faults[0]
 
 
 def admit_tokens(engine: Engine, token_lists: Sequence[Tokens], *, truncate: bool) -> Admitted:

@@ -33,6 +33,11 @@ OvembedError
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _LINE_CHARACTERS = 300
 
 
@@ -53,13 +58,15 @@ class InputError(OvembedError):
 class TextError(InputError):
     """One of several texts cannot be embedded.
 
-    `position` is its place among them, `problem` says why.
+    `position` is its place among them, `problem` says why. `others` are the rest of those at fault, where all texts
+    were looked at.
     """
 
-    def __init__(self, position: int, problem: str) -> None:
+    def __init__(self, position: int, problem: str, others: Sequence[TextError] = ()) -> None:
         super().__init__(f"Input {position}: {problem}")
         self.position = position
         self.problem = problem
+        self.others = others
 
 
 class TextTooLong(TextError):

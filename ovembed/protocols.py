@@ -99,8 +99,8 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
         """Vectors of the texts as given (a prompt is the caller's to put before them).
 
-        Raises InputError for an empty text and TextTooLong for one with more tokens than the model takes,
-        unless `truncate` allows to cut it.
+        Raises TextError for an empty text and TextTooLong for one with more tokens than the model takes, unless
+        `truncate` allows to cut it.
         """
 
     def prompt(self, name: str | None = None) -> str:

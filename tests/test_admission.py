@@ -33,6 +33,15 @@ def test_empty_text_is_refused_by_its_position() -> None:
     assert caught.value.position == 1
 
 
+def test_all_texts_at_fault_are_told_at_once() -> None:
+    with pytest.raises(TextTooLong, match=r"^Input 1: 7 tokens") as too_long:
+        admit_texts(ENGINE, ["a", "abcde", "ab", "abcdef"], truncate=False)
+    assert [str(fault).split(",")[0] for fault in too_long.value.others] == ["Input 3: 8 tokens"]
+    with pytest.raises(TextError, match=r"^Input 0: the text is empty") as bad:
+        check_texts(["", "a", "\udcff", ""])
+    assert [fault.position for fault in bad.value.others] == [2, 3]
+
+
 def test_text_of_undecoded_bytes_is_refused_by_its_position() -> None:
     with pytest.raises(TextError, match=r"^Input 1: the text is not valid Unicode \(character 2\)"):
         check_texts(["a", "ab\udcff"])

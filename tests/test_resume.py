@@ -184,6 +184,25 @@ def test_a_chunk_of_refused_texts_only(tmp_path: Path) -> None:
     assert len(open_stored(tmp_path / "a.npy")) == 5
 
 
+class Tokenizing(FakeEngine):
+    """Counts the texts that it is given."""
+
+    given = 0
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        self.given += len(texts)
+        return super().tokenize(texts)
+
+
+def test_many_texts_at_fault_cost_one_more_look_at_the_others(tmp_path: Path) -> None:
+    texts = [text if place % 3 else "x" * 60 for place, text in enumerate(lines(CHUNK_TEXTS))]
+    engine = Tokenizing(make_spec(max_tokens=40))
+    summary = embed(tmp_path / "a.npy", texts, engine)
+    assert engine.given == CHUNK_TEXTS + summary.texts
+    refused = [json.loads(line)["line"] for line in (tmp_path / "a.npy.errors.jsonl").read_text().splitlines()]
+    assert refused == [place for place, text in enumerate(texts, start=1) if len(text) >= 60]
+
+
 class Watched(FakeEngine):
     """Knows the texts that it was run on."""
 
@@ -242,6 +261,43 @@ def test_an_update_embeds_again_what_was_cut_and_may_not_be_now(tmp_path: Path) 
         known = Known(stored)
         assert embed(tmp_path / "a.npy", texts, known=known, update=True).refused == 1
         assert embed(tmp_path / "a.npy", texts, known=known, options=Options(truncate=True), update=True).reused == 2
+
+
+class Ends:
+    """A Writer that knows how far the job was each time."""
+
+    def __init__(self, standing: Standing | None = None) -> None:
+        self.standing = standing or Standing()
+        self.reached: list[Standing] = []
+
+    def write(self, block: Block, standing: Standing) -> None:
+        self.reached.append(standing)
+        self.standing = standing
+
+    def finish(self) -> None:
+        pass
+
+
+def ends_of(items: list[Item], begun: Standing | None = None) -> list[Standing]:
+    writer = Ends(begun)
+    with LocalEmbedder(FakeEngine(), "fake") as embedder:
+        corpus.embed_corpus(items, embedder, writer, Options())
+    return writer.reached
+
+
+def test_chunks_grow_and_are_the_same_for_a_job_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "FIRST_CHUNK_TEXTS", 8)
+    items = [Item("text", "a", line) for line in range(1, 3 * CHUNK_TEXTS)]
+    reached = ends_of(items)
+    assert [standing.rows for standing in reached] == [8, 16, 32, 64, 128, 191]
+    for number, standing in enumerate(reached, start=1):
+        assert ends_of(items, standing) == reached[number:]
+
+
+def test_a_chunk_of_long_texts_is_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "_CHARACTERS_OF_A_TEXT", 4)
+    items = [Item("x" * 12, "a", line) for line in range(1, CHUNK_TEXTS)]
+    assert ends_of(items)[0].rows == -(-CHUNK_TEXTS // 3)
 
 
 def test_little_is_read_ahead_of_what_is_written(tmp_path: Path) -> None:

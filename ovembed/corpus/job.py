@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from ovembed.corpus.update import Known
     from ovembed.protocols import Embedder, Vectors
 
-# Enough texts for batches of like length, few enough to stream and to lose little in a crash.
+# Enough texts for batches of like length, few enough to stream and to lose little in a crash. The first chunks have
+# fewer: the model has work at once, and soon there is something to show and to keep.
 CHUNK_TEXTS = 4096
-CHUNK_CHARACTERS = 2_000_000
+FIRST_CHUNK_TEXTS = 512
+# Of many more characters a text, a chunk takes fewer texts.
+_CHARACTERS_OF_A_TEXT = 500
 # One chunk is tokenized while another runs.
 _DEPTH = 2
 _DIGEST_BYTES = 16
@@ -106,13 +109,19 @@ def embed_corpus(
 
 @dataclass(slots=True)
 class _Chunk:
-    """Consecutive entries; `seen` and `digest` as in Standing, after them."""
+    """Consecutive entries, at most `size`; `seen` and `digest` as in Standing, after them."""
 
     seen: int
     digest: str
+    size: int
     items: list[Item] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     characters: int = 0
+
+    @classmethod
+    def after(cls, seen: int, digest: str) -> Self:
+        """As large as all before it: a job that goes on has the chunks, and so the rows, of one that never stopped."""
+        return cls(seen, digest, min(CHUNK_TEXTS, max(FIRST_CHUNK_TEXTS, seen)))
 
     @property
     def count(self) -> int:
@@ -120,7 +129,7 @@ class _Chunk:
 
     @property
     def is_full(self) -> bool:
-        return self.count >= CHUNK_TEXTS or self.characters >= CHUNK_CHARACTERS
+        return self.count >= self.size or self.characters >= self.size * _CHARACTERS_OF_A_TEXT
 
     def add(self, entry: Item | Refused) -> None:
         self.seen += 1
@@ -185,7 +194,7 @@ class _Job:
 
     def _chunks(self, entries: Iterator[Item | Refused | Pause]) -> Iterator[_Chunk | Pause]:
         """Full ones, and at a pause and at the end what there is."""
-        chunk = _Chunk(self._began.seen, self._pass_over(entries))
+        chunk = _Chunk.after(self._began.seen, self._pass_over(entries))
         for entry in entries:
             if isinstance(entry, Pause):
                 yield from (chunk, entry) if chunk.count else (entry,)
@@ -196,26 +205,29 @@ class _Job:
                 if not chunk.is_full:
                     continue
                 yield chunk
-            chunk = _Chunk(chunk.seen, chunk.digest)
+            chunk = _Chunk.after(chunk.seen, chunk.digest)
         if chunk.count:
             yield chunk
 
     def _pass_over(self, entries: Iterator[Item | Refused | Pause]) -> str:
         """The digest after the entries that are done. Raises InputError when they are others."""
-        done = _Chunk(0, "")
-        while done.seen < self._began.seen and (entry := next(entries, None)) is not None:
+        seen, digest = 0, ""
+        while seen < self._began.seen and (entry := next(entries, None)) is not None:
             if not isinstance(entry, Pause):
-                done = _Chunk(done.seen + 1, _chained(done.digest, entry))
-        if done.digest != self._began.digest:
+                seen, digest = seen + 1, _chained(digest, entry)
+        if digest != self._began.digest:
             raise InputError("The input is not the one of the job that broke off. Start over with --force.")
-        return done.digest
+        return digest
 
     def _embed_chunk(self, begun: tuple[_Chunk, list[_Part]]) -> tuple[_Chunk, list[_Part]]:
         """The parts in any order; what cannot be embedded is added to the chunk's `refused`."""
         chunk, parts = begun
+        faults: dict[int, str] = {}
         fresh = sorted(set(range(len(chunk.items))).difference(*(part.positions for part in parts)))
-        if fresh:
-            self._embed(chunk, fresh, parts)
+        self._embed(chunk.items, fresh, parts, faults)
+        for position, problem in sorted(faults.items()):
+            item = chunk.items[position]
+            chunk.refused.append(Refused(item.source, item.line, problem, item.id))
         return chunk, parts
 
     def _reuse(self, items: Sequence[Item]) -> list[_Part]:
@@ -234,20 +246,22 @@ class _Job:
         tokens = sum(row.tokens or 0 for row in rows)
         return [_Part(positions, rows, known.vectors(places), known.space, tokens, tokens)]
 
-    def _embed(self, chunk: _Chunk, positions: Sequence[int], parts: list[_Part]) -> None:
-        """Halves of what cannot be embedded whole, down to the texts at fault: most of the others stay together."""
+    def _embed(
+        self, items: Sequence[Item], positions: Sequence[int], parts: list[_Part], faults: dict[int, str]
+    ) -> None:
+        """Without what is at fault; where not all of that is told at once, in halves, so that most stay together."""
+        if not positions:
+            return
         try:
-            parts.append(self._part([chunk.items[position] for position in positions], positions))
+            parts.append(self._part([items[position] for position in positions], positions))
         except TextError as error:
-            fault = chunk.items[positions[error.position]]
             if self._options.strict:
-                raise InputError(f"{fault.place}: {error.problem}") from error
-            if len(positions) == 1:
-                chunk.refused.append(Refused(fault.source, fault.line, error.problem, fault.id))
-                return
-            middle = len(positions) // 2
-            self._embed(chunk, positions[:middle], parts)
-            self._embed(chunk, positions[middle:], parts)
+                raise InputError(f"{items[positions[error.position]].place}: {error.problem}") from error
+            faults.update({positions[fault.position]: fault.problem for fault in (error, *error.others)})
+            rest = [position for position in positions if position not in faults]
+            middle = 0 if error.others else len(rest) // 2
+            self._embed(items, rest[:middle], parts, faults)
+            self._embed(items, rest[middle:], parts, faults)
 
     def _part(self, items: Sequence[Item], positions: Sequence[int]) -> _Part:
         options = self._options
