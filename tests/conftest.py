@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,14 @@ def own_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pat
     yield servers
     if list(servers.glob("*/server.json")):
         assert ovembed("stop", "--all").returncode == 0
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """A URL where nothing listens, and nothing can begin to."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 @pytest.fixture(scope="session")

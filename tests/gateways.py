@@ -92,7 +92,7 @@ class FakeOvms:
     """Answers as an OVMS does: its vectors are computed, its faults are those that `faults` holds, one after another.
 
     token_types: ids get other vectors than their text, as where OVMS fills token types. tokenizes: from 2025.4 on.
-    hangs: no embedding is answered before the client leaves, which `left` tells.
+    hangs: no embedding is answered before the client leaves; `asked` tells when it came, `left` when it went.
     """
 
     def __init__(self, *, token_types: bool = False, tokenizes: bool = True) -> None:
@@ -112,6 +112,7 @@ class FakeOvms:
         """What it was told and what it was asked."""
         self.faults: list[Response] = []
         self.hangs = False
+        self.asked = threading.Event()
         self.left = threading.Event()
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
@@ -132,6 +133,7 @@ class FakeOvms:
         self.keys.append(request.headers.get("authorization"))
         self.clients.add(request.scope["client"])
         if self.hangs:
+            self.asked.set()
             while (await request.receive())["type"] != "http.disconnect":
                 pass
             self.left.set()

@@ -133,11 +133,9 @@ def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
     assert ovembed(*arguments).returncode == 2
 
 
-def test_nothing_behind_the_url(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    message = failure(ovembed("embed", "--text", "a", "--url", f"http://127.0.0.1:{port}"))
-    assert f"127.0.0.1:{port}" in message
+def test_nothing_behind_the_url(nowhere: str) -> None:
+    message = failure(ovembed("embed", "--text", "a", "--url", nowhere))
+    assert nowhere in message
     assert "ovembed serve" in message
 
 

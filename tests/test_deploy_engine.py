@@ -301,7 +301,8 @@ class TestComposeProject:
                     assert subprocess.run(words, capture_output=True).returncode == 0
                 else:
                     assert httpx.get(url + probe["httpGet"]["path"], timeout=30).status_code == 200
-        assert f'ovembed_queue_tokens{{model="{MODEL}"}} 0' in httpx.get(urls["server.yaml"] + "/metrics").text
+        page = httpx.get(urls["server.yaml"] + "/metrics", timeout=30).text
+        assert f'ovembed_queue_tokens{{model="{MODEL}"}} 0' in page
 
     def test_who_they_are_and_what_they_may(self, up: Project) -> None:
         for service in ("ovms-embedding-serving", "ovms-embedding-server"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -39,12 +38,6 @@ BUSY = Reply(429, {"error": "Too many."})
 def server() -> Iterator[FaultyServer]:
     with faulty_server() as server:
         yield server
-
-
-@pytest.fixture
-def unused_url() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 class Told(list[str]):
@@ -361,18 +354,18 @@ def test_one_that_dies_hands_its_work_to_the_others() -> None:
         assert [mortal.url in line for line in told] == [True]
 
 
-def test_one_that_was_never_there_is_told_and_left_out(server: FaultyServer, unused_url: str) -> None:
+def test_one_that_was_never_there_is_told_and_left_out(server: FaultyServer, nowhere: str) -> None:
     told = Told()
-    with remote(unused_url, server, told=told, first_pause_s=60) as embedder:
+    with remote(nowhere, server, told=told, first_pause_s=60) as embedder:
         np.testing.assert_allclose(embedder.embed(TEXTS).vectors, server.rows(TEXTS))
-    assert [unused_url in line for line in told] == [True]
+    assert [nowhere in line for line in told] == [True]
 
 
-def test_none_that_answers_is_an_error_at_once(unused_url: str) -> None:
+def test_none_that_answers_is_an_error_at_once(nowhere: str) -> None:
     with pytest.raises(EndpointRefused, match="ovembed serve"):
-        remote(unused_url, unused_url, first_pause_s=60)
+        remote(nowhere, nowhere, first_pause_s=60)
     settings = RemoteSettings(first_pause_s=60)
-    with RemoteEmbedder(unused_url, model="m", settings=settings) as embedder, pytest.raises(EndpointRefused):
+    with RemoteEmbedder(nowhere, model="m", settings=settings) as embedder, pytest.raises(EndpointRefused):
         embedder.embed(TEXTS)
 
 

@@ -126,10 +126,8 @@ def test_logs_hold_no_texts_and_false_means_false(tmp_path: Path, flag: str) -> 
     assert f"'{MODEL}' at {url}" in talk
 
 
-def test_it_starts_before_its_backend_and_tells(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    with gateway(tmp_path, **of_ovms(url)) as (process, client):
+def test_it_starts_before_its_backend_and_tells(tmp_path: Path, nowhere: str) -> None:
+    with gateway(tmp_path, **of_ovms(nowhere)) as (process, client):
         assert client.get("/v1/health_check").status_code == 200
         assert client.get("/ready").status_code == 503
         assert "Not ready: Nothing answers" in stop(process)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -114,14 +113,6 @@ def start() -> Iterator[Start]:
     for endpoint in starter.endpoints:
         endpoint.shutdown()
         endpoint.server_close()
-
-
-@pytest.fixture
-def nowhere() -> Iterator[str]:
-    """A URL where nothing listens, and nothing can begin to."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 def results(report: HealthReport) -> dict[str, bool | None]:

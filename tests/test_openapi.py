@@ -161,7 +161,7 @@ def test_faults_are_told_as_described(kind: type[Exception], path: str) -> None:
     engine = FakeEngine()
     engine.fault = kind(0, "problem") if issubclass(kind, TextError) else kind("what happened")
     with served({"fake": engine}) as url:
-        response = httpx.post(url + path, json={"input": "a", "inputs": "a"}, trust_env=False)
+        response = httpx.post(url + path, json={"input": "a", "inputs": "a"}, trust_env=False, timeout=PATIENCE_S)
         described = operations(document_of(url))["POST", path]["responses"]
     assert str(response.status_code) in described
     assert {name.lower() for name in described[str(response.status_code)]["headers"]} <= set(response.headers)

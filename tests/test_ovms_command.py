@@ -115,7 +115,7 @@ def test_a_configuration_is_served_and_idle_flags_are_told(repository: ModelRepo
     config = model.with_name("config.json")
     config.write_text('{"model_config_list": [], "mediapipe_config_list": [{"name": "org/tiny", "base_path": "tiny"}]}')
     with served("--config_path", str(config), "--port", "1", "--cache_dir=/tmp", "--metrics_enable") as (url, said):
-        listed = httpx.get(f"{url}/v3/models", trust_env=False).json()
+        listed = httpx.get(f"{url}/v3/models", trust_env=False, timeout=PATIENCE_S).json()
     assert [model["id"] for model in listed["data"]] == ["org/tiny"]
     assert said[0] == "Without effect here: --cache_dir, --port"
 
@@ -125,7 +125,7 @@ def test_one_model_is_served_by_its_name_and_the_key_of_the_environment_counts(r
     arguments = ("--model_name", "org/tiny", "--model_path", folder, "--log_level", "ERROR")
     with served(*arguments, API_KEY="secret") as (url, said):
         body = {"model": "org/tiny", "input": "a"}
-        refusal = httpx.post(f"{url}/v3/embeddings", json=body, trust_env=False)
+        refusal = httpx.post(f"{url}/v3/embeddings", json=body, trust_env=False, timeout=PATIENCE_S)
         answer = httpx.post(
             f"{url}/v3/embeddings", json=body, headers={"Authorization": "Bearer secret"}, trust_env=False
         )

@@ -47,6 +47,19 @@ class Server:
         self.process = process
         self.url = url
 
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=PATIENCE_S)
+
+    def get(self, path: str) -> httpx.Response:
+        """On a connection of its own."""
+        with self.client() as client:
+            return client.get(path)
+
+    def post(self, path: str, **arguments: Any) -> httpx.Response:
+        """On a connection of its own."""
+        with self.client() as client:
+            return client.post(path, **arguments)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Its exit code, and what it said on stderr."""
         self.process.send_signal(number)
@@ -110,7 +123,7 @@ def fp32(repository: ModelRepository) -> Iterator[LocalEmbedder]:
 
 def test_openai_s_client_gets_the_vectors_of_the_model(server: Server, fp32: LocalEmbedder) -> None:
     with openai.OpenAI(
-        base_url=f"{server.url}/v1", api_key="none", http_client=httpx.Client(trust_env=False)
+        base_url=f"{server.url}/v1", api_key="none", http_client=httpx.Client(trust_env=False, timeout=PATIENCE_S)
     ) as client:
         reply = client.embeddings.create(model="minilm-fp32", input=TEXTS)
         plain = client.embeddings.create(model="minilm-fp32", input=TEXTS, encoding_format="float")
@@ -134,7 +147,7 @@ def test_vectors_over_http_equal_those_in_this_process(server: Server, fp32: Loc
 
 @pytest.mark.parametrize("dialect", ["v1", "v3"])
 def test_token_input_gives_the_vectors_of_the_same_text(server: Server, fp32: LocalEmbedder, dialect: str) -> None:
-    with httpx.Client(base_url=f"{server.url}/{dialect}", trust_env=False) as client:
+    with httpx.Client(base_url=f"{server.url}/{dialect}", trust_env=False, timeout=PATIENCE_S) as client:
         reply = client.post(f"{server.url}/v3/tokenize", json={"model": "minilm-fp32", "text": TEXTS}).json()
         ids = reply["tokens"]
         reply = client.post("embeddings", json={"model": "minilm-fp32", "input": ids}).json()
@@ -160,7 +173,7 @@ def test_tokens_are_shaped_as_the_model_s_own_tokenizer_does(
     if "max_length" in fields:
         own.enable_truncation(fields["max_length"])
     ids = own.encode(text, add_special_tokens=fields.get("add_special_tokens", True)).ids
-    reply = httpx.post(f"{server.url}/v3/tokenize", json={"model": "minilm", "text": text} | fields, trust_env=False)
+    reply = server.post("/v3/tokenize", json={"model": "minilm", "text": text} | fields)
     assert reply.json() == {"tokens": ids}
 
 
@@ -228,7 +241,7 @@ def post(body: bytes) -> bytes:
 
 def time_it_is_read(server: Server) -> None:
     """Two more round trips on a new connection: the loop has read what was sent before."""
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE_S) as client:
         for _ in range(2):
             assert client.get(f"{server.url}/health").status_code == 200
 
@@ -341,14 +354,14 @@ def test_weights_that_are_cut_off_while_they_are_served_change_nothing(copied: M
     with served(copied, tmp_path, "--model", "tiny") as server, RemoteEmbedder(server.url) as remote:
         before = remote.embed(["a cat"]).vectors
         (copied.get("tiny").folder / "openvino_model.bin").write_bytes(b"")
-        assert httpx.post(f"{server.url}/v1/config/reload", trust_env=False).status_code == 500
+        assert server.post("/v1/config/reload").status_code == 500
         np.testing.assert_array_equal(remote.embed(["a cat"]).vectors, before)
 
 
 def test_changes_of_the_configuration_are_seen_and_sighup_looks_for_others(
     copied: ModelRepository, tmp_path: Path
 ) -> None:
-    with served(copied, tmp_path) as server, httpx.Client(trust_env=False, base_url=server.url) as client:
+    with served(copied, tmp_path) as server, server.client() as client:
         copied.remove("minilm")
         wait_until(lambda: client.get("/v2/models/minilm/ready").status_code == 404)
         folder = copied.get("tiny").folder

@@ -183,9 +183,10 @@ def test_a_server_out_of_files_answers_those_it_knows_and_recovers(repository: M
 
 def test_heads_that_come_a_byte_at_a_time_are_cut_off(repository: ModelRepository, tmp_path: Path) -> None:
     """However steadily they come."""
+    no_idle_ones = httpx.Limits(max_keepalive_connections=0)  # they would be hung up on as well, at any moment
     with (
-        served(repository, tmp_path, "--model", "tiny", "--body-timeout", "0.5") as server,
-        httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE_S) as client,
+        served(repository, tmp_path, "--model", "tiny", "--body-timeout", "1") as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE_S, limits=no_idle_ones) as client,
         ExitStack() as stack,
     ):
         dripping = connections(server, 100, stack)
