@@ -42,4 +42,6 @@ def rest_workers(cpus: int) -> int:
 
 
 def _request_mib(server: Server, models_bytes: int) -> int:
-    return _STEP_MIB * math.ceil((_BESIDE_MODELS_MIB[server] + _COPIES_OF_MODELS[server] * models_bytes / _MIB) / _STEP_MIB)
+    return _STEP_MIB * math.ceil(
+        (_BESIDE_MODELS_MIB[server] + _COPIES_OF_MODELS[server] * models_bytes / _MIB) / _STEP_MIB
+    )

@@ -105,7 +105,9 @@ class ServedModel:
 
     def lacking_special_tokens(self, request: EmbeddingsRequest) -> int:
         """How many of its lists of token ids came without those that stand around every text, and were given them."""
-        given = request.token_lists or []
+        given = request.token_lists
+        if given is None:
+            return 0
         return sum(map(operator.ne, given, admission.with_special_tokens(self.engine, given)))
 
     def _check_dimensions(self, wanted: int | None) -> None:
