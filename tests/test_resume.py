@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import random
@@ -113,6 +114,38 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
     assert (tmp_path / "a.meta.jsonl").read_bytes() == (tmp_path / "b.meta.jsonl").read_bytes()
     assert not (tmp_path / "a.npy.partial").exists()
+
+
+def test_the_share_is_that_of_the_work_there_was(tmp_path: Path) -> None:
+    """It follows what is written, not what is read ahead; a job that goes on counts from where it stood."""
+    taken = 0
+
+    def entries() -> Iterable[Item]:
+        nonlocal taken
+        for taken, text in enumerate(["text"] * 8 * CHUNK_TEXTS, start=1):
+            yield Item(text, "a", taken)
+
+    def shares(*, resume: bool, fails_after: int = 10_000) -> list[float | None]:
+        found: list[float | None] = []
+        with (
+            contextlib.suppress(EngineError),
+            corpus.open_writer(tmp_path / "a.npy", "npy", io.BytesIO(), resume=resume) as writer,
+            LocalEmbedder(FailsAfter(fails_after), "fake") as embedder,
+        ):
+            corpus.embed_corpus(
+                entries(),
+                embedder,
+                writer,
+                Options(),
+                share_read=lambda: taken / (8 * CHUNK_TEXTS),
+                on_progress=lambda progress: found.append(progress.share),
+            )
+        return found
+
+    begun = shares(resume=False, fails_after=5 * CHUNK_TEXTS)
+    assert begun == [number / 8 for number in range(1, len(begun) + 1)]
+    rest = 8 - len(begun)
+    assert shares(resume=True) == pytest.approx([number / rest for number in range(1, rest + 1)])
 
 
 def test_a_broken_off_job_is_neither_lost_nor_mixed_with_another(tmp_path: Path) -> None:

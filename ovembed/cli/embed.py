@@ -116,13 +116,14 @@ def embed(
         known: corpus.Known | None = None
         if update and output is not None and output.exists() and not writer.standing.complete:
             known = corpus.Known(stack.enter_context(corpus.open_stored(output, form)))
-        pace = stack.enter_context(shown(talk, functools.partial(share_read, inputs)))
+        pace = stack.enter_context(shown(talk))
         summary = corpus.embed_corpus(
             inputs.entries(functools.partial(embedder.spans, prompt=words)),
             embedder,
             writer,
             corpus.Options(words, dimensions, numbers, truncate, strict=strict or output is None),
             known=known,
+            share_read=functools.partial(share_read, inputs),
             on_progress=pace,
         )
     conclude(talk, summary, pace, output)

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn, Task
     from rich.status import Status
 
 _NEVER_BROKEN = 20  # characters of a cell in a terminal that is wide enough for several of them
@@ -51,6 +51,18 @@ class Talk:
         from rich.progress import Progress
 
         return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+
+def line_column(line: Callable[[], str]) -> ProgressColumn:
+    """Of a bar: a line that is asked for again whenever the bar is drawn."""
+    from rich.progress import ProgressColumn
+    from rich.table import Column
+
+    class Line(ProgressColumn):
+        def render(self, task: Task) -> Text:  # noqa: ARG002
+            return Text(line(), overflow="ellipsis")
+
+    return Line(Column(no_wrap=True))
 
 
 class Steps:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from ovembed.cli.output import line_column
 from ovembed.errors import TextsRefused
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ovembed.corpus import GivenTexts, Inputs, Progress, Summary
 
 _SECONDS_BETWEEN_LINES = 10.0
+_BAR_CELLS, _WIDE = 16, 100
 
 
 def share_read(inputs: Inputs | GivenTexts) -> float | None:
@@ -24,21 +26,21 @@ def share_read(inputs: Inputs | GivenTexts) -> float | None:
 
 
 @contextlib.contextmanager
-def shown(talk: Talk, share: Callable[[], float | None]) -> Iterator[Pace]:
-    """Call what it gives with each progress of the job; `share` of it is done, None where nobody knows its end."""
+def shown(talk: Talk) -> Iterator[Pace]:
+    """Call what it gives with each progress of the job."""
     if not talk.console.is_terminal:
-        yield Pace(share, _lines(talk))
+        yield Pace(_lines(talk))
         return
-    from rich.progress import BarColumn, TextColumn
+    from rich.progress import BarColumn
 
-    with talk.bar(BarColumn(), TextColumn("{task.description}", markup=False)) as bar:
-        task = bar.add_task("starts …", total=None)
+    def show(pace: Pace) -> None:
+        bar.update(task, total=None if pace.share is None else 1.0, completed=pace.share or 0.0)
 
-        def show(pace: Pace) -> None:
-            total = None if pace.share is None else 1.0
-            bar.update(task, description=pace.line, total=total, completed=pace.share or 0.0)
-
-        yield Pace(share, show)
+    pace = Pace(show)
+    beside = [BarColumn(_BAR_CELLS)] if talk.console.width >= _WIDE else []
+    with talk.bar(*beside, line_column(lambda: pace.line)) as bar:
+        task = bar.add_task("", total=None)
+        yield pace
 
 
 def _lines(talk: Talk) -> Callable[[Pace], None]:
@@ -57,14 +59,15 @@ def _lines(talk: Talk) -> Callable[[Pace], None]:
 class Pace:
     """Speed, padding, what was cut, and the time left where the end of the input is known."""
 
-    def __init__(self, share: Callable[[], float | None], show: Callable[[Pace], None]) -> None:
-        self._share = share
+    def __init__(self, show: Callable[[Pace], None]) -> None:
         self._show = show
         self._began = time.perf_counter()
         self._progress: Progress | None = None
+        self._progress_at_s = 0.0
 
     def __call__(self, progress: Progress) -> None:
         self._progress = progress
+        self._progress_at_s = self.seconds
         self._show(self)
 
     @property
@@ -74,30 +77,31 @@ class Pace:
     @property
     def share(self) -> float | None:
         """Of the job, from 0 to 1; None where nobody knows its end."""
-        return self._share()
+        return None if self._progress is None else self._progress.share
 
     @property
     def line(self) -> str:
-        words = [self._speed]
-        if self._progress is not None:
-            words.insert(0, f"{self._progress.texts:,} texts")
-            if self._progress.truncated:
-                words.append(f"{self._progress.truncated:,} cut")
+        """What matters most comes first: a narrow terminal cuts the end."""
+        if self._progress is None:
+            return "starts …"
+        words = [f"{self._progress.texts:,} texts", self._speed(self._progress_at_s)]
         if self.share:
-            words.append(f"{_clock(self.seconds * (1 - self.share) / self.share)} left")
+            whole_s = self._progress_at_s / self.share
+            words[:0] = [f"{self.share:.0%}", f"{_clock(max(0.0, whole_s - self.seconds))} left"]
+        if self._progress.truncated:
+            words.append(f"{self._progress.truncated:,} cut")
         return ", ".join(words)
 
     @property
     def total(self) -> str:
         """The time it took, and the speed."""
-        return f"{self.seconds:.1f} s ({self._speed})"
+        return f"{self.seconds:.1f} s ({self._speed(self.seconds)})"
 
-    @property
-    def _speed(self) -> str:
+    def _speed(self, seconds: float) -> str:
         if self._progress is None:
             return "no new texts"
         texts, tokens, computed = self._progress.texts, self._progress.tokens, self._progress.computed_tokens
-        words = [f"{texts / self.seconds:,.0f} texts/s", f"{tokens / self.seconds:,.0f} tokens/s"]
+        words = [f"{texts / seconds:,.0f} texts/s", f"{tokens / seconds:,.0f} tokens/s"]
         if computed:
             words.append(f"{1 - tokens / computed:.0%} padding")
         return ", ".join(words)

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ovembed.cli.output import Talk
-    from ovembed.cli.progress import Pace
-    from ovembed.corpus import GivenTexts, Inputs, Options, Progress
+    from ovembed.corpus import GivenTexts, Inputs, Options
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,11 @@ class RayJob:
             return
         entry = targets.find_model(self.model, self.repository)
         words = entry.spec.prompt(self.prompt_name) if self.prompt is None else self.prompt
-        share = _Share()
         with (
             interrupt_told(),
             only_our_words(),
             targets.load_embedder(entry) as embedder,
-            shown(talk, share) as pace,
+            shown(talk) as pace,
         ):
             summary = embed_on_ray(
                 inputs.entries(functools.partial(embedder.spans, prompt=words)),
@@ -57,25 +55,6 @@ class RayJob:
                 embedder=embedder,
                 force=self.force,
                 resume=self.resume,
-                on_read=share.begin,
-                on_progress=functools.partial(share.show, pace=pace),
+                on_progress=pace,
             )
         conclude(talk, summary, pace, output)
-
-
-class _Share:
-    """How far the workers are; the input has been read before they begin."""
-
-    def __init__(self) -> None:
-        self._texts = 0
-        self._done = 0
-
-    def begin(self, texts: int) -> None:
-        self._texts = texts
-
-    def show(self, progress: Progress, pace: Pace) -> None:
-        self._done = progress.texts
-        pace(progress)
-
-    def __call__(self) -> float | None:
-        return self._done / self._texts if self._texts else None

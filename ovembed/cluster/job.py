@@ -60,16 +60,14 @@ def embed_on_ray(
     embedder: Embedder,
     force: bool = False,
     resume: bool = False,
-    on_read: Callable[[int], None] = lambda _: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Summary:
     """Embed every item into parts in `folder`, which shows up when all is there; refused ones are told beside it.
 
     The rows, and their order, are those that the model gives in one process. The folders of the model and of the
-    output must be seen by all machines. `embedder` is the model in this process. `on_read` hears how many texts there
-    are to embed before the first is. A job that breaks off leaves its parts in `<folder>.partial`, and `resume` keeps
-    them. Raises InputError as `embed_corpus` does and for an output that exists (`force` replaces one of this kind),
-    ClusterError when Ray fails.
+    output must be seen by all machines. `embedder` is the model in this process. A job that breaks off leaves its
+    parts in `<folder>.partial`, and `resume` keeps them. Raises InputError as `embed_corpus` does and for an output
+    that exists (`force` replaces one of this kind), ClusterError when Ray fails.
     """
     folder = folder.absolute()
     with _partial(folder, force=force, resume=resume) as partial:
@@ -79,7 +77,6 @@ def embed_on_ray(
         blocks = list(write_blocks(items, partial, _kind(entry, options)))
         _check_same(blocks, earlier)
         remaining = [block for block in blocks if block.number not in earlier]
-        on_read(sum(block.count for block in remaining))
         done = list(earlier.values())
         if remaining:
             limit = _limit(earlier, remaining, embedder, options)
@@ -208,14 +205,16 @@ def _run(
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers),
             num_cpus=each,
         )
-        texts = tokens = truncated = 0
+        whole = sum(block.count for block in blocks)
+        texts = tokens = truncated = seen = 0
         for result in results.iter_rows():
             block: Embedded | OvembedError = pickle.loads(result["result"])  # noqa: S301  by our own workers
             if isinstance(block, OvembedError):
                 raise block
             done.append(block)
             texts, tokens, truncated = texts + block.rows, tokens + block.tokens, truncated + block.truncated
-            on_progress(Progress(texts, tokens, None, truncated))
+            seen += block.rows + len(block.refused)
+            on_progress(Progress(texts, tokens, None, truncated, seen / whole))
     return done
 
 

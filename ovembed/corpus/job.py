@@ -56,12 +56,17 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the job has done since it began or went on; `computed_tokens` counts padding too, None if not told."""
+    """What the job has done since it began or went on.
+
+    computed_tokens: with padding, None if not told. share: of what there was to do, from 0 to 1; None where nobody
+    knows its end.
+    """
 
     texts: int
     tokens: int
     computed_tokens: int | None
     truncated: int
+    share: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +100,22 @@ def embed_corpus(
     options: Options,
     *,
     known: Known | None = None,
+    share_read: Callable[[], float | None] = lambda: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Summary:
     """Embed every item and write its row; memory holds a few chunks at a time, and at a Pause none is kept back.
 
     A writer that stands somewhere has that many entries left out. Texts of `known` that are in the same space keep
-    their vectors. Raises InputError when the entries are not the ones of the writer's job, when there is not one
-    text to embed, for a text that cannot be embedded if `strict` (naming file and line), and what the embedder
-    raises.
+    their vectors. `share_read` tells how much of the input has been read. Raises InputError when the entries are not
+    the ones of the writer's job, when there is not one text to embed, for a text that cannot be embedded if `strict`
+    (naming file and line), and what the embedder raises.
     """
-    return _Job(embedder, writer, options, known).run(entries, on_progress)
+    return _Job(embedder, writer, options, known, share_read).run(entries, on_progress)
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """Consecutive entries, at most `size`; `seen` and `digest` as in Standing, after them."""
+    """Consecutive entries, at most `size`; `seen`, `digest` (as in Standing) and the share of the input after them."""
 
     seen: int
     digest: str
@@ -117,6 +123,7 @@ class _Chunk:
     items: list[Item] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     characters: int = 0
+    share: float | None = None
 
     @classmethod
     def after(cls, seen: int, digest: str) -> Self:
@@ -154,7 +161,14 @@ class _Part:
 
 
 class _Job:
-    def __init__(self, embedder: Embedder, writer: Writer, options: Options, known: Known | None) -> None:
+    def __init__(
+        self,
+        embedder: Embedder,
+        writer: Writer,
+        options: Options,
+        known: Known | None,
+        share_read: Callable[[], float | None],
+    ) -> None:
         self._embedder = embedder
         self._writer = writer
         self._options = options
@@ -162,6 +176,8 @@ class _Job:
         self._known = known if known is not None and self._is_usable(known) else None
         self._computed: int | None = 0
         self._reused = 0
+        self._share_read = share_read
+        self._share_began = 0.0
         self._cut_places: list[str] = []
         self._first_refused: Refused | None = None
 
@@ -169,7 +185,7 @@ class _Job:
         if not self._began.complete:
             for chunk, parts in ahead(self._embed_chunk, self._begun(iter(entries)), _DEPTH):
                 self._write(chunk, parts)
-                on_progress(self._progress())
+                on_progress(self._progress(chunk.share))
         now = self._writer.standing
         if not now.rows:
             raise nothing_embedded(self._first_refused, now.refused)
@@ -184,17 +200,24 @@ class _Job:
             tuple(self._cut_places),
         )
 
-    def _progress(self) -> Progress:
+    def _progress(self, read: float | None) -> Progress:
         began, now = self._began, self._writer.standing
-        return Progress(now.rows - began.rows, now.tokens - began.tokens, self._computed, now.truncated)
+        whole = 1 - self._share_began
+        share = None if read is None or not whole else (read - self._share_began) / whole
+        return Progress(now.rows - began.rows, now.tokens - began.tokens, self._computed, now.truncated, share)
 
     def _begun(self, entries: Iterator[Item | Refused | Pause]) -> Iterator[tuple[_Chunk, list[_Part]] | Pause]:
         for chunk in self._chunks(entries):
-            yield chunk if isinstance(chunk, Pause) else (chunk, self._reuse(chunk.items))
+            if isinstance(chunk, Pause):
+                yield chunk
+            else:
+                chunk.share = self._share_read()
+                yield chunk, self._reuse(chunk.items)
 
     def _chunks(self, entries: Iterator[Item | Refused | Pause]) -> Iterator[_Chunk | Pause]:
         """Full ones, and at a pause and at the end what there is."""
         chunk = _Chunk.after(self._began.seen, self._pass_over(entries))
+        self._share_began = self._share_read() or 0.0 if self._began.seen else 0.0
         for entry in entries:
             if isinstance(entry, Pause):
                 yield from (chunk, entry) if chunk.count else (entry,)
