@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -331,6 +332,30 @@ def test_a_chunk_of_long_texts_is_a_small_one(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(job, "_CHARACTERS_OF_A_TEXT", 4)
     items = [Item("x" * 12, "a", line) for line in range(1, CHUNK_TEXTS)]
     assert ends_of(items)[0].rows == -(-CHUNK_TEXTS // 3)
+
+
+class OneAhead(FakeEngine):
+    """Runs nothing before the texts of two chunks are tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokenized = 0
+        self.is_ahead = threading.Event()
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        self.tokenized += len(texts)
+        if self.tokenized == 2 * CHUNK_TEXTS:
+            self.is_ahead.set()
+        return super().tokenize(texts)
+
+    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
+        assert self.is_ahead.wait(timeout=30)
+        return super().run(batch)
+
+
+def test_a_chunk_is_tokenized_while_the_one_before_runs(tmp_path: Path) -> None:
+    texts = ["text"] * (2 * CHUNK_TEXTS)
+    assert embed(tmp_path / "a.npy", texts, OneAhead()).texts == 2 * CHUNK_TEXTS
 
 
 def test_little_is_read_ahead_of_what_is_written(tmp_path: Path) -> None:
