@@ -292,7 +292,7 @@ def test_ids_of_another_tokenizer_are_400_with_the_way_out_for_langchain(client:
 
 
 def test_ids_without_special_tokens_are_embedded_as_their_text_and_warned_of(
-    client: httpx.Client, engine: FakeEngine
+    client: httpx.Client, engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = embed(client, engine.tokenize(["a", "b"]))
     assert "X-Ovembed-Warning" not in whole.headers
@@ -300,6 +300,8 @@ def test_ids_without_special_tokens_are_embedded_as_their_text_and_warned_of(
     assert bare.content == whole.content
     assert bare.headers["X-Ovembed-Warning"].startswith("1 of 2 lists of token ids ")
     assert "check_embedding_ctx_length=False" in bare.headers["X-Ovembed-Warning"]
+    assert embed(client, list(b"a")).status_code == 200
+    assert caplog.text.count("check_embedding_ctx_length=False") == 1, "the log tells it once"
 
 
 @pytest.mark.parametrize("text_input", [["a", "x" * 15], [[1], [5] * 15]], ids=["text", "ids"])

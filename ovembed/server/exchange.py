@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from ovembed.errors import (
@@ -31,7 +32,14 @@ if TYPE_CHECKING:
     from ovembed.serving.models import ServedModel
     from ovembed.wire import EmbeddingsRequest
 
+_LOG = logging.getLogger(__name__)
+
 WARNING_HEADER = "X-Ovembed-Warning"
+
+_FOREIGN_IDS = (
+    "ids of another tokenizer get meaningless vectors: send texts "
+    "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))"
+)
 
 # What may become of a request that asks for work, of its body, and of the texts in it.
 POST_FAULTS = (Unauthorized, ShuttingDown)
@@ -47,6 +55,7 @@ class Exchange:
         self.readiness = readiness
         self.reload = reload
         self._limits = limits
+        self._warned_of: set[str] = set()
 
     async def read_body(self, request: Request) -> bytes:
         return await requests.read_body(request, self._limits)
@@ -54,8 +63,15 @@ class Exchange:
     async def embed(self, request: Request, model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
         """The vectors, if the client stays. `request.state.model` tells middleware which model it was."""
         request.state.model = model.name
+        self._warn_of_foreign_ids(wanted, model)
         with self.catalog.using(model):
             return await requests.while_connected(request, model.embed(wanted), self._limits)
+
+    def _warn_of_foreign_ids(self, wanted: EmbeddingsRequest, model: ServedModel) -> None:
+        """In the log, once: what sends them mostly shows nobody the headers of the replies."""
+        if model.name not in self._warned_of and model.lacking_special_tokens(wanted):
+            self._warned_of.add(model.name)
+            _LOG.warning("%s gets token ids without its special tokens, which are added; %s.", model.name, _FOREIGN_IDS)
 
 
 def describe(model: ServedModel, *, owner: str) -> dict[str, object]:
@@ -82,8 +98,7 @@ def warnings_about(wanted: EmbeddingsRequest, model: ServedModel) -> list[str]:
     if lacking := model.lacking_special_tokens(wanted):
         warnings.append(
             f"{lacking} of {len(wanted.token_lists or [])} lists of token ids had to be given the model's special "
-            "tokens, and ids of another tokenizer get meaningless vectors: send texts "
-            "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))"
+            f"tokens; {_FOREIGN_IDS}"
         )
     return warnings
 
