@@ -27,9 +27,11 @@ from tests.resume_child import CHUNK_TEXTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ovembed import ModelRepository
     from ovembed.protocols import Tokens, Vectors
 
 KILLS = 6
+COMMAND_KILLS = 3
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +104,33 @@ def test_killed_at_any_point_a_job_goes_on_to_the_very_same_files(tmp_path: Path
     assert kills > 2
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert set(contents(tmp_path / "whole")) >= {f"a.{ending}", f"a.{ending}.errors.jsonl"}
+
+
+def test_the_command_killed_at_any_moment_goes_on_to_the_very_same_file(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    """Runs of tokens from a folder, into a database, by the real model: at its start, in the middle, at its end."""
+    chance = random.Random(20)
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        (tmp_path / "in" / f"{number}.md").write_text("\n\n".join(lines(1500, start=1500 * number)), encoding="utf-8")
+    command = [sys.executable, "-m", "ovembed", "embed", "in", "--split", "tokens:16:4", "--quiet", "--resume"]
+    target = ["--repository", str(repository.folder), "--model", "tiny", "--output"]
+
+    def run(output: str, killed_after_s: float | None) -> int:
+        process = subprocess.Popen([*command, *target, output], cwd=tmp_path)
+        try:
+            return process.wait(killed_after_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    assert run("whole.sqlite", None) == 0
+    codes = [run("killed.sqlite", chance.uniform(0.2, 2)) for _ in range(COMMAND_KILLS)]
+    assert -signal.SIGKILL in codes
+    assert {*codes, run("killed.sqlite", None)} == {0, -signal.SIGKILL}
+    assert (tmp_path / "killed.sqlite").read_bytes() == (tmp_path / "whole.sqlite").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "killed.sqlite", "whole.sqlite"}
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
