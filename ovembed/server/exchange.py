@@ -63,9 +63,10 @@ class Exchange:
     async def embed(self, request: Request, model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
         """The vectors, if the client stays. `request.state.model` tells middleware which model it was."""
         request.state.model = model.name
-        self._warn_of_foreign_ids(wanted, model)
         with self.catalog.using(model):
-            return await requests.while_connected(request, model.embed(wanted), self._limits)
+            result = await requests.while_connected(request, model.embed(wanted), self._limits)
+        self._warn_of_foreign_ids(wanted, model)
+        return result
 
     def _warn_of_foreign_ids(self, wanted: EmbeddingsRequest, model: ServedModel) -> None:
         """In the log, once: what sends them mostly shows nobody the headers of the replies."""
