@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ovembed import batches
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +44,15 @@ def repeated(engine: OpenVINOEngine, pool: ThreadPoolExecutor, count: int, lengt
     work = [[[1000] * length] * count] * max(1, round(tokens / (count * length)))
     name = f"batches of {count}x{length}"
     return Contestant(name, len(work) * count * length, lambda: list(pool.map(engine.run, work)))
+
+
+def unpadded(engine: OpenVINOEngine, pool: ThreadPoolExecutor, lengths: Sequence[int], budget: int) -> Contestant:
+    """Batches of such lengths, each of one that needs no padding, about the average of its texts; nothing around it."""
+    groups = batches.plan(lengths, budget)
+    means = [batches.padded_length(round(np.mean([lengths[position] for position in group]))) for group in groups]
+    work = [[[1000] * mean] * len(group) for group, mean in zip(groups, means, strict=True)]
+    tokens = sum(len(group) * mean for group, mean in zip(groups, means, strict=True))
+    return Contestant(f"unpadded batches of {budget}", tokens, lambda: list(pool.map(engine.run, work)))
 
 
 def same_model(material: Material, entry: ModelEntry, folder: Path) -> Path:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ovembed import batches, corpus
+from ovembed import corpus
 from ovembed.engine import OpenVINOEngine
 from ovembed.local import LocalEmbedder
-from tests.bench.contest import Contestant, fastest, repeated, same_model, speeds_of
+from tests.bench.contest import Contestant, fastest, repeated, same_model, speeds_of, unpadded
 from tests.bench.material import sentence_transformer
 from tests.bench.report import Figure
 
@@ -75,9 +75,9 @@ def _speed(material: Material, entry: ModelEntry, texts: Texts) -> Iterator[Figu
         pool = stack.enter_context(ThreadPoolExecutor(engine.streams))
         embedder = stack.enter_context(LocalEmbedder(engine, entry.name))
         ours = Contestant("embed", total * texts.times, _job(embedder, texts, folder))
-        unpadded = [_unpadded(engine, pool, lengths, budget) for budget in BUDGETS]
+        own_lengths = [unpadded(engine, pool, lengths, budget) for budget in BUDGETS]
         alike = [repeated(engine, pool, count, texts.length, total) for count in COUNTS]
-        ceilings = fastest([*unpadded, *alike], CEILINGS)
+        ceilings = fastest([*own_lengths, *alike], CEILINGS)
         same_ir = _same_ir(material, entry, texts, total, folder)
         torch = sentence_transformer(material.source)
         few = slice(None, None, 10)
@@ -109,15 +109,6 @@ def _job(embedder: LocalEmbedder, texts: Texts, folder: Path) -> Callable[[], ob
             corpus.embed_corpus(entries, embedder, writer, corpus.Options(truncate=True))
 
     return run
-
-
-def _unpadded(engine: OpenVINOEngine, pool: ThreadPoolExecutor, lengths: Sequence[int], budget: int) -> Contestant:
-    """Batches of such lengths, each of one that needs no padding, about the average of its texts; nothing around it."""
-    groups = batches.plan(lengths, budget)
-    means = [batches.padded_length(round(np.mean([lengths[position] for position in group]))) for group in groups]
-    work = [[[1000] * mean] * len(group) for group, mean in zip(groups, means, strict=True)]
-    tokens = sum(len(group) * mean for group, mean in zip(groups, means, strict=True))
-    return Contestant(f"unpadded batches of {budget}", tokens, lambda: list(pool.map(engine.run, work)))
 
 
 def _same_ir(material: Material, entry: ModelEntry, texts: Texts, total: int, folder: Path) -> list[Contestant]:
