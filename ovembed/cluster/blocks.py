@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from ovembed.corpus import Item, Refused, Row, Space
+from ovembed.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -118,6 +119,9 @@ def write_result(embedded: Embedded, path: Path) -> None:
 
 
 def read_results(folder: Path) -> dict[int, Embedded]:
-    """What was done so far, by the numbers of the blocks."""
-    found = (Embedded.from_json(orjson.loads(path.read_bytes())) for path in folder.glob(_RESULTS))
+    """What was done so far, by the numbers of the blocks. Raises InputError for what cannot be read."""
+    try:
+        found = [Embedded.from_json(orjson.loads(path.read_bytes())) for path in folder.glob(_RESULTS)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} is damaged. Start over with --force.") from error
     return {embedded.number: embedded for embedded in found}

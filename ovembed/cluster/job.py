@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import pickle
-import shutil
 import socket
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,12 +15,11 @@ import orjson
 
 from ovembed import vectors
 from ovembed.cluster.blocks import Block, Embedded, Task, part_name, read_results, read_texts, write_blocks
+from ovembed.cluster.gathering import clean, gathered
 from ovembed.corpus import Item, Pause, Progress, Refused, Summary, errors_of
-from ovembed.corpus.formats.parts import MANIFEST, Manifest, Part, write_manifest
+from ovembed.corpus.formats.parts import Manifest, Part, write_manifest
 from ovembed.corpus.job import EXAMPLES, nothing_embedded
-from ovembed.corpus.partial import broke_off, folder_of, kept
 from ovembed.corpus.precision import limit_for
-from ovembed.corpus.writing import LOCK, alone, translated
 from ovembed.errors import ClusterError, InputError, MissingExtra, OvembedError, last_line
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ def embed_on_ray(
     that exists (`force` replaces one of this kind), ClusterError when Ray fails.
     """
     folder = folder.absolute()
-    with _partial(folder, force=force, resume=resume) as partial:
+    with gathered(folder, force=force, resume=resume) as partial:
         earlier = read_results(partial)
         refused: list[Refused] = []
         items = _items(entries, refused, strict=options.strict)
@@ -89,57 +87,10 @@ def embed_on_ray(
         manifest = _manifest(done, len(refused))
         write_manifest(partial, manifest)
         _tell(errors_of(folder), refused)
-    _clean(folder, manifest)
+    clean(folder, manifest)
     resumed = sum(block.rows for block in earlier.values())
     places = tuple(place for block in done for place in block.truncated_places)[:EXAMPLES]
     return Summary(manifest.rows, manifest.tokens, manifest.truncated, manifest.refused, resumed, 0, places)
-
-
-def is_complete(folder: Path) -> bool:
-    """The output is there, and no job for it has broken off."""
-    return (folder / MANIFEST).exists() and not folder_of(folder).exists()
-
-
-@contextlib.contextmanager
-def _partial(folder: Path, *, force: bool, resume: bool) -> Iterator[Path]:
-    """A folder beside it that takes its place when the block ends well, and when it does not keeps what is done."""
-    partial = folder_of(folder)
-    if folder.exists() and not ((force or (resume and partial.exists())) and (folder / MANIFEST).exists()):
-        advice = "Choose another --output" if force else "Replace it with --force, or choose another --output"
-        raise InputError(f"{folder} exists already. {advice}.")
-    with translated(folder):
-        partial.mkdir(parents=True, exist_ok=True)
-        with alone(partial, folder):
-            _take_up(partial, folder, force=force, resume=resume)
-            try:
-                yield partial
-            except BaseException as error:
-                _keep(partial, error)
-                raise
-            if folder.exists():
-                shutil.rmtree(folder)
-            partial.rename(folder)
-
-
-def _take_up(partial: Path, folder: Path, *, force: bool, resume: bool) -> None:
-    """Of what a job before has left, nothing stays without `resume`."""
-    if resume:
-        return
-    parts = len(read_results(partial))
-    if parts and not force:
-        raise broke_off(folder, f"{parts} parts")
-    for path in partial.iterdir():
-        if path.name != LOCK:
-            path.unlink()
-
-
-def _keep(partial: Path, error: BaseException) -> None:
-    """Nothing, where nothing is done."""
-    parts = len(read_results(partial))
-    if parts:
-        error.add_note(kept(f"{parts} parts", partial))
-    else:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _kind(entry: ModelEntry, options: Options) -> str:
@@ -266,14 +217,6 @@ def _manifest(done: Sequence[Embedded], refused: int) -> Manifest:
             parts.append(Part(part_name(block.number), first, block.rows))
             first += block.rows
     return Manifest(spaces[0], tuple(parts), sum(b.tokens for b in done), sum(b.truncated for b in done), refused)
-
-
-def _clean(folder: Path, manifest: Manifest) -> None:
-    """Only the output stays: texts, results, and what killed workers began to write, go."""
-    output = {MANIFEST, *(part.file for part in manifest.parts)}
-    for path in folder.iterdir():
-        if path.name not in output:
-            path.unlink()
 
 
 def _tell(path: Path, refused: Sequence[Refused]) -> None:
