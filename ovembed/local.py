@@ -24,8 +24,7 @@ class LocalEmbedder(Embedder):
         self.engine = engine
         self.name = name
         self._max_batch_tokens = max_batch_tokens
-        # One more than can run: it makes its batch ready meanwhile.
-        self._workers = ThreadPoolExecutor(engine.streams + 1, thread_name_prefix="embed")
+        self._workers = ThreadPoolExecutor(engine.streams, thread_name_prefix="embed")
         self._tokenizers = ThreadPoolExecutor(thread_name_prefix="tokenize")
 
     def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
