@@ -35,7 +35,7 @@ def plan(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
     """Group positions so that padded length times count stays within the budget; a text above it runs alone.
 
     Every position comes exactly once. The longest batches come first, so that workers sharing them end
-    together.
+    together. A batch that is not full has a count of the ladder: in a long job, remainders would have every count.
     """
     groups: list[list[int]] = []
     longest = 0
@@ -46,4 +46,18 @@ def plan(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
             groups.append([])
             longest = length
         groups[-1].append(position)
-    return groups
+    return [
+        batch for group in groups for batch in _of_few_counts(group, padded_length(lengths[group[0]]), max_batch_tokens)
+    ]
+
+
+def _of_few_counts(group: list[int], longest: int, max_batch_tokens: int) -> list[list[int]]:
+    """The group itself where it is full, else batches of counts of the ladder."""
+    if longest * (len(group) + 1) > max_batch_tokens:
+        return [group]
+    parts = []
+    while group:
+        count = full_count(len(group))
+        parts.append(group[:count])
+        group = group[count:]
+    return parts

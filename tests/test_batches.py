@@ -57,11 +57,19 @@ def test_plan_runs_the_longest_first(lengths: list[int], budget: int) -> None:
 
 @settings(deadline=None)
 @given(LENGTHS, BUDGETS)
-def test_plan_ends_a_batch_only_when_it_is_full_or_the_next_text_much_shorter(lengths: list[int], budget: int) -> None:
-    groups = plan(lengths, budget)
-    for group, following in itertools.pairwise(groups):
+def test_a_batch_of_a_plan_is_full_or_of_one_of_few_counts(lengths: list[int], budget: int) -> None:
+    for group in plan(lengths, budget):
+        assert padded_length(lengths[group[0]]) * (len(group) + 1) > budget or len(group) == full_count(len(group))
+
+
+@settings(deadline=None)
+@given(LENGTHS, BUDGETS)
+def test_few_batches_of_a_plan_are_not_full_unless_the_next_text_is_much_shorter(
+    lengths: list[int], budget: int
+) -> None:
+    for group, following in itertools.pairwise(plan(lengths, budget)):
         longest, next_length = padded_length(lengths[group[0]]), padded_length(lengths[following[0]])
-        assert longest * (len(group) + 1) > budget or longest - next_length > FAR
+        assert longest * (len(group) + 1) > budget or longest - next_length > FAR or len(following) < len(group)
 
 
 def test_plan_counts_padding_and_not_only_tokens() -> None:
