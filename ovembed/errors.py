@@ -62,11 +62,11 @@ class TextError(InputError):
     were looked at.
     """
 
-    def __init__(self, position: int, problem: str, others: Sequence[TextError] = ()) -> None:
+    def __init__(self, position: int, problem: str) -> None:
         super().__init__(f"Input {position}: {problem}")
         self.position = position
         self.problem = problem
-        self.others = others
+        self.others: Sequence[TextError] = ()
 
 
 class TextTooLong(TextError):

@@ -64,13 +64,24 @@ class Exchange:
         """The vectors, if the client stays. `request.state.model` tells middleware which model it was."""
         request.state.model = model.name
         with self.catalog.using(model):
-            result = await requests.while_connected(request, model.embed(wanted), self._limits)
-        self._warn_of_foreign_ids(wanted, model)
-        return result
+            return await requests.while_connected(request, model.embed(wanted), self._limits)
 
-    def _warn_of_foreign_ids(self, wanted: EmbeddingsRequest, model: ServedModel) -> None:
-        """In the log, once: what sends them mostly shows nobody the headers of the replies."""
-        if model.name not in self._warned_of and model.lacking_special_tokens(wanted):
+    def warnings(self, wanted: EmbeddingsRequest, model: ServedModel) -> list[str]:
+        """What is likely to be a mistake of the client's, though its request was answered."""
+        warnings = []
+        if wanted.dimensions not in (None, model.engine.spec.dimensions):  # no model's files declare it Matryoshka
+            warnings.append("dimensions cut from a model that is not declared Matryoshka")
+        if lacking := model.lacking_special_tokens(wanted):
+            self._log_foreign_ids(model)
+            warnings.append(
+                f"{lacking} of {len(wanted.token_lists or [])} lists of token ids had to be given the model's special "
+                f"tokens; {_FOREIGN_IDS}"
+            )
+        return warnings
+
+    def _log_foreign_ids(self, model: ServedModel) -> None:
+        """Once: what sends them mostly shows nobody the headers of the replies."""
+        if model.name not in self._warned_of:
             self._warned_of.add(model.name)
             _LOG.warning("%s gets token ids without its special tokens, which are added; %s.", model.name, _FOREIGN_IDS)
 
@@ -89,19 +100,6 @@ def describe(model: ServedModel, *, owner: str) -> dict[str, object]:
         "prompts": dict(spec.prompts),
         "default_prompt": spec.default_prompt,
     }
-
-
-def warnings_about(wanted: EmbeddingsRequest, model: ServedModel) -> list[str]:
-    """What is likely to be a mistake of the client's, though its request is answered."""
-    warnings = []
-    if wanted.dimensions not in (None, model.engine.spec.dimensions):  # no model's files declare it Matryoshka
-        warnings.append("dimensions cut from a model that is not declared Matryoshka")
-    if lacking := model.lacking_special_tokens(wanted):
-        warnings.append(
-            f"{lacking} of {len(wanted.token_lists or [])} lists of token ids had to be given the model's special "
-            f"tokens; {_FOREIGN_IDS}"
-        )
-    return warnings
 
 
 def warn(warnings: Sequence[str]) -> dict[str, str]:

@@ -42,7 +42,7 @@ class WaitingText(Generic[Job]):
 class Waiting(Generic[Job]):
     """The queue of a Batcher; not for several threads at once. texts, tokens: how many wait.
 
-    `max_batch_tokens` bounds the padded tokens of a batch, unless a text is alone in it.
+    `max_batch_tokens` bounds the padded tokens of a batch, but for a text that is alone in it, and those that pass one.
     """
 
     def __init__(self, max_batch_tokens: int) -> None:

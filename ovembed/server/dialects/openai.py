@@ -21,7 +21,6 @@ from ovembed.server.exchange import (
     WARNING_HEADER,
     describe,
     warn,
-    warnings_about,
 )
 from ovembed.server.openapi import Described, Reply, about
 
@@ -98,7 +97,7 @@ class _Handlers:
         model = self._exchange.catalog.choose(wanted.model)
         result = await self._exchange.embed(request, model, wanted)
         render = functools.partial(wire.render_response, result, wanted.encoding_format)
-        return await vectors_response(result.vectors, render, warn(warnings_about(wanted, model)))
+        return await vectors_response(result.vectors, render, warn(self._exchange.warnings(wanted, model)))
 
     async def models(self, _request: Request) -> Response:
         data = [describe(model, owner="ovembed") for model in self._exchange.catalog.models.values()]

@@ -40,7 +40,7 @@ from ovembed.errors import (
 )
 from ovembed.http.replies import HEADERS, json_response, nearest, vectors_response
 from ovembed.server.dialects import ovms_schemas as schemas
-from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, WARNING_HEADER, describe, warn, warnings_about
+from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, WARNING_HEADER, describe, warn
 from ovembed.server.openapi import Described, Reply, about
 
 if TYPE_CHECKING:
@@ -299,7 +299,7 @@ class _Handlers:
         wanted = _parse_embeddings(fields)
         result = await self._embed(request, model, wanted)
         render = functools.partial(wire.render_response, result, wanted.encoding_format)
-        return await vectors_response(result.vectors, render, warn(warnings_about(wanted, model)))
+        return await vectors_response(result.vectors, render, warn(self._exchange.warnings(wanted, model)))
 
     async def tokenize(self, request: Request) -> Response:
         model, fields = await self._addressed(request)

@@ -32,7 +32,7 @@ from ovembed.errors import (
 )
 from ovembed.http.replies import HEADERS, json_response, nearest, vectors_response
 from ovembed.server.dialects import tei_schemas as schemas
-from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, POST_FAULTS, WARNING_HEADER, warn, warnings_about
+from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, POST_FAULTS, WARNING_HEADER, warn
 from ovembed.server.openapi import Described, Reply, about
 
 if TYPE_CHECKING:
@@ -158,7 +158,9 @@ class _Handlers:
         as_is = model.engine.spec.normalize or not normalize
         rows = result.vectors if as_is else vectors.normalize(result.vectors)
         render = functools.partial(wire.render_list, list(rows), rows.shape[1])
-        return await vectors_response(rows, render, _headers(result, wanted, model, normalize=normalize))
+        return await vectors_response(
+            rows, render, _headers(result, self._exchange.warnings(wanted, model), model, normalize=normalize)
+        )
 
     async def info(self, request: Request) -> Response:
         """A limit that this server does not have is null."""
@@ -209,9 +211,8 @@ def _parse_bool(fields: dict[str, Any], name: str, *, default: bool) -> bool:
     return value
 
 
-def _headers(result: Embeddings, wanted: EmbeddingsRequest, model: ServedModel, *, normalize: bool) -> dict[str, str]:
+def _headers(result: Embeddings, warnings: list[str], model: ServedModel, *, normalize: bool) -> dict[str, str]:
     spec = model.engine.spec
-    warnings = warnings_about(wanted, model)
     if result.truncated:
         warnings.append(f"{len(result.truncated)} of {len(result.vectors)} inputs cut to {spec.max_tokens} tokens")
     if not normalize and spec.normalize:
