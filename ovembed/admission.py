@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ovembed.errors import TextError, TextTooLong
@@ -29,10 +29,13 @@ _HOW_TO_FIT = "Shorten the text, or allow cutting it with truncate (--truncate o
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Token lists that the model takes as they are, and the positions of those that were cut for it."""
+    """Token lists that the model takes as they are, and the positions of those that were cut for it, or were given
+    special tokens.
+    """
 
     tokens: list[Tokens]
     truncated: tuple[int, ...]
+    completed: tuple[int, ...] = ()
 
 
 def admit_texts(engine: Engine, texts: Sequence[str], *, truncate: bool) -> Admitted:
@@ -145,17 +148,25 @@ def admit_tokens(engine: Engine, token_lists: Sequence[Tokens], *, truncate: boo
     is set.
     """
     for position, tokens in enumerate(token_lists):
-        if not tokens:
-            raise TextError(position, "the list of token ids is empty.")
-        foreign = next((token for token in tokens if not 0 <= token < engine.vocabulary_size), None)
-        if foreign is not None:
-            raise TextError(
-                position,
-                f"token id {foreign} is outside the model's vocabulary (0 to {engine.vocabulary_size - 1}). "
-                "Ids of another tokenizer cannot be used: send the text "
-                "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False)).",
-            )
-    return _fit(engine, with_special_tokens(engine, token_lists), truncate=truncate)
+        _check_ids(engine, position, tokens)
+    whole = with_special_tokens(engine, token_lists)
+    pairs = enumerate(zip(token_lists, whole, strict=True))
+    completed = tuple(position for position, (given, tokens) in pairs if tokens is not given)
+    return replace(_fit(engine, whole, truncate=truncate), completed=completed)
+
+
+def _check_ids(engine: Engine, position: int, tokens: Tokens) -> None:
+    if not tokens:
+        raise TextError(position, "the list of token ids is empty.")
+    size = engine.vocabulary_size
+    if min(tokens) < 0 or max(tokens) >= size:
+        foreign = next(token for token in tokens if not 0 <= token < size)
+        raise TextError(
+            position,
+            f"token id {foreign} is outside the model's vocabulary (0 to {size - 1}). "
+            "Ids of another tokenizer cannot be used: send the text "
+            "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False)).",
+        )
 
 
 def with_special_tokens(engine: Engine, token_lists: Sequence[Tokens]) -> list[Tokens]:

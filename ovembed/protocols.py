@@ -31,6 +31,7 @@ class Embeddings:
     truncated: positions of the texts that were cut to the model's length.
     fingerprint: of the vector space (see ModelSpec); None where the endpoint does not tell.
     computed_tokens: tokens that were run, padding included; None where the endpoint does not tell.
+    completed: positions of the lists of token ids that lacked the model's special tokens and were given them.
     """
 
     vectors: Vectors
@@ -40,6 +41,7 @@ class Embeddings:
     model: str
     fingerprint: str | None
     computed_tokens: int | None = None
+    completed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,8 +229,7 @@ def parse_inputs(fields: dict[str, Any], name: str) -> Inputs:
         return Inputs(texts=value)
     if (ids := _ids(value)) is not None:
         return Inputs(token_lists=[ids])
-    token_lists = [ids for item in value if isinstance(item, list) and (ids := _ids(item)) is not None]
-    if len(token_lists) == len(value):
+    if (token_lists := _id_lists(value)) is not None:
         return Inputs(token_lists=token_lists)
     raise RequestError(f"'{name}' must not mix strings, token ids and other things.", param=name)
 
@@ -256,8 +255,24 @@ def _ids(value: list[Any]) -> Tokens | None:
     """None where something in it is no whole number."""
     if all(type(item) is int for item in value):
         return value
-    ids = [number for item in value if (number := whole_number(item)) is not None]
-    return ids if len(ids) == len(value) else None
+    ids = []
+    for item in value:
+        number = whole_number(item)
+        if number is None:
+            return None
+        ids.append(number)
+    return ids
+
+
+def _id_lists(value: list[Any]) -> list[Tokens] | None:
+    """None where something in it is no list of whole numbers."""
+    lists = []
+    for item in value:
+        ids = _ids(item) if isinstance(item, list) else None
+        if ids is None:
+            return None
+        lists.append(ids)
+    return lists
 
 
 def whole_number(value: object) -> int | None:

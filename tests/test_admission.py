@@ -69,20 +69,23 @@ def test_cut_text_keeps_as_many_closing_tokens_as_the_model_has(closing: int, ex
 
 def test_token_ids_of_a_whole_text_pass_as_they_are() -> None:
     given = [[1, 0, 255, 2], [1, 2]]
-    assert admit_tokens(ENGINE, given, truncate=False).tokens == given
+    admitted = admit_tokens(ENGINE, given, truncate=False)
+    assert (admitted.tokens, admitted.completed) == (given, ())
 
 
 @pytest.mark.parametrize("tokens", [[97, 98], [1, 97, 98], [97, 98, 2]])
 def test_token_ids_get_the_special_tokens_that_they_lack(tokens: list[int]) -> None:
-    given = [tokens, [1, 99, 2]]
-    assert admit_tokens(ENGINE, given, truncate=False).tokens == ENGINE.tokenize(["ab", "c"])
-    assert given == [tokens, [1, 99, 2]]
+    given = [[1, 99, 2], tokens]
+    admitted = admit_tokens(ENGINE, given, truncate=False)
+    assert (admitted.tokens, admitted.completed) == (ENGINE.tokenize(["c", "ab"]), (1,))
+    assert given == [[1, 99, 2], tokens]
 
 
 def test_special_tokens_count_for_the_length_of_token_ids() -> None:
     with pytest.raises(TextTooLong, match=r"^Input 0: 7 tokens"):
         admit_tokens(ENGINE, [[97] * 5], truncate=False)
-    assert admit_tokens(ENGINE, [[97] * 5], truncate=True).tokens == [[1, 97, 97, 97, 97, 2]]
+    admitted = admit_tokens(ENGINE, [[97] * 5], truncate=True)
+    assert (admitted.tokens, admitted.truncated, admitted.completed) == ([[1, 97, 97, 97, 97, 2]], (0,), (0,))
 
 
 @pytest.mark.parametrize("token", [-1, 256, 100_277])

@@ -148,6 +148,18 @@ def test_dimensions_are_cut_and_of_unit_length_again(gateway: httpx.Client, engi
         assert error_of(embed(gateway, dimensions=dimensions), 400)["param"] == "dimensions"
 
 
+def test_the_local_component_tells_what_its_vectors_are_not(
+    engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with component("local", engine) as client:
+        for bare in ([97], [[97, 98], [1, 97, 2]]):
+            warning = embed(client, bare).headers["X-Ovembed-Warning"]
+            assert "lists of token ids had to be given the model's special tokens" in warning
+        assert "Matryoshka" in embed(client, dimensions=3).headers["X-Ovembed-Warning"]
+        assert "X-Ovembed-Warning" not in embed(client, [[1, 97, 2]]).headers
+    assert caplog.text.count("check_embedding_ctx_length=False") == 1, "the log tells it once"
+
+
 def test_token_ids_give_the_vectors_of_their_text(gateway: httpx.Client, engine: FakeEngine) -> None:
     ids = engine.tokenize(["one", "two"])
     assert_vectors(rows_of(embed(gateway, ids)), engine, ["one", "two"])

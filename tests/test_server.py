@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from ovembed import errors, vectors
+from ovembed import errors, vectors, wire
 from ovembed.errors import EngineError, OvembedError, TextError, TextTooLong
 from ovembed.http.replies import PROBLEMS
 from ovembed.http.requests import Limits
@@ -328,6 +329,30 @@ def test_a_long_input_is_tokenized_beside_the_loop_with_the_same_result(
     texts = [f"text {number}" for number in range(400)]
     np.testing.assert_array_equal(rows_of(embed(client, texts)), expected(engine, *texts))
     assert error_of(embed(client, [*texts, ""]), 400)["param"] == "input[400]"
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v3/embeddings", "/v3/tokenize", "/embed"])
+def test_others_are_answered_while_a_large_body_is_parsed(
+    engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    texts = ["x" * 1_000] * 200
+    body = {"input": texts, "inputs": texts, "text": texts, "truncate": True}
+    begun, may_end, parse = threading.Semaphore(0), threading.Event(), wire.parse_inputs
+
+    def parse_slowly(fields: dict[str, Any], name: str) -> wire.Inputs:
+        if fields[name] == texts:
+            begun.release()
+            assert may_end.wait(PATIENCE_S)
+        return parse(fields, name)
+
+    monkeypatch.setattr(wire, "parse_inputs", parse_slowly)
+    with serving(engine, max_body_bytes=1_000_000) as (client, _), ThreadPoolExecutor(2) as callers:
+        large = [callers.submit(client.post, path, json=body) for _ in range(2)]
+        assert begun.acquire(timeout=PATIENCE_S)
+        rows_of(embed(client, "a"))
+        assert not begun.acquire(blocking=False), "large ones are parsed one at a time"
+        may_end.set()
+        assert [reply.result(PATIENCE_S).status_code for reply in large] == [200, 200]
 
 
 def test_a_body_above_the_limit_is_413(engine: FakeEngine) -> None:

@@ -22,8 +22,8 @@ from ovembed import wire
 from ovembed.errors import ModelUnready, OvembedError
 from ovembed.gateway import documentation, schema
 from ovembed.gateway.statistics import SERVICE, Statistics
-from ovembed.http.replies import error_reply, internal_error, json_response, vectors_response
-from ovembed.http.requests import read_body, while_connected
+from ovembed.http.replies import error_reply, internal_error, json_response, vectors_response, warn
+from ovembed.http.requests import Parsing, read_body, while_connected
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ovembed.http.guards import Traffic
     from ovembed.http.requests import Limits
     from ovembed.protocols import Embeddings
-    from ovembed.wire import EncodingFormat
+    from ovembed.wire import EmbeddingsRequest, EncodingFormat
 
 # The release of OPEA whose contract this is; clients may look at it.
 _OPEA_VERSION = "1.5"
@@ -64,15 +64,16 @@ class _Handlers:
         self._metrics = metrics
         self._traffic = traffic
         self._limits = limits
+        self._parsing = Parsing()
         self._statistics = Statistics()
 
     async def embeddings(self, request: Request) -> Response:
         body = await read_body(request, self._limits)
-        wanted = schema.parse(body, request.headers.get("content-type")).wanted()
+        wanted = await self._parsing.run(len(body), functools.partial(_parse, request), body)
         began = time.perf_counter()
         result = await while_connected(request, self._backend.embed(wanted), self._limits)
         render = functools.partial(_reply, result, wanted.encoding_format)
-        reply = await vectors_response(result.vectors, render)
+        reply = await vectors_response(result.vectors, render, warn(self._backend.caveats(wanted, result)))
         self._statistics.add(time.perf_counter() - began)
         self._metrics.embedded(result)
         return reply
@@ -103,6 +104,10 @@ class _Handlers:
 
     async def statistics(self, _request: Request) -> Response:
         return json_response(self._statistics.to_json())
+
+
+def _parse(request: Request, body: bytes) -> EmbeddingsRequest:
+    return schema.parse(body, request.headers.get("content-type")).wanted()
 
 
 def _reply(result: Embeddings, encoding_format: EncodingFormat) -> bytes:

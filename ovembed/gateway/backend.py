@@ -8,6 +8,8 @@ from ovembed import vectors
 from ovembed.errors import InputError, RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ovembed.protocols import Embeddings, Vectors
     from ovembed.wire import EmbeddingsRequest
 
@@ -25,6 +27,10 @@ class Backend(Protocol):
         Raises InputError for what cannot be embedded, Overloaded, ModelUnready, EndpointError or EngineError when the
         backend is at fault.
         """
+
+    def caveats(self, wanted: EmbeddingsRequest, result: Embeddings) -> Sequence[str]:  # noqa: ARG002
+        """What the client may not expect of its vectors."""
+        return ()
 
     async def check_ready(self) -> None:
         """Raises an OvembedError, which says why, unless requests can be answered now."""

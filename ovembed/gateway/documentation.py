@@ -5,6 +5,7 @@ Format: https://spec.openapis.org/oas/v3.1.1.html
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -14,7 +15,7 @@ from starlette.routing import Route
 from ovembed.gateway.schema import EmbeddingRequest
 from ovembed.gateway.statistics import SERVICE
 from ovembed.http.page import page
-from ovembed.http.replies import json_response
+from ovembed.http.replies import WARNING_HEADER, json_response
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -73,6 +74,9 @@ _ERRORS = {
     504: "The backend did not answer in time.",
 }
 
+_WARNING = {
+    WARNING_HEADER: {"description": "What the caller may not expect of the vectors.", "schema": {"type": "string"}}
+}
 
 _TOLD = {
     "/v1/health_check": "Whether the gateway runs; the backend is not asked.",
@@ -119,7 +123,11 @@ def _embeddings() -> dict[str, Any]:
         **_operation("embeddings", "Vectors of texts, or of token ids.", example),
         "requestBody": {"required": True, "content": _content("EmbeddingRequest")},
         "responses": {
-            str(status): {"description": about, "headers": {}, "content": _content(schema)}
+            str(status): {
+                "description": about,
+                "headers": _WARNING if status == HTTPStatus.OK else {},
+                "content": _content(schema),
+            }
             for status, (about, schema) in answers.items()
         },
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ovembed.errors import EngineError
 from ovembed.gateway.backend import Backend
 from ovembed.serving.batcher import Batcher
+from ovembed.serving.caveats import Caveats
 from ovembed.serving.condition import Condition
 from ovembed.serving.models import ServedModel
 
@@ -22,6 +23,7 @@ class LocalBackend(Backend):
         self._condition = Condition(model.golden)
         self._batcher = Batcher(model.engine, max_batch_tokens=model.batch_tokens, observers=[self._condition])
         self._served = ServedModel(model.name, model.engine, self._batcher, model.created)
+        self._caveats = Caveats()
 
     @property
     def about(self) -> str:
@@ -29,6 +31,9 @@ class LocalBackend(Backend):
 
     async def embed(self, wanted: EmbeddingsRequest) -> Embeddings:
         return await self._served.embed(wanted)
+
+    def caveats(self, wanted: EmbeddingsRequest, result: Embeddings) -> list[str]:
+        return self._caveats.of(wanted, result, self._served.engine.spec.dimensions)
 
     async def check_ready(self) -> None:
         if not await self._condition.recovered(self._batcher):

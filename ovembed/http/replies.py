@@ -34,11 +34,13 @@ from ovembed.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from ovembed.protocols import Vectors
 
 Result = TypeVar("Result")
+
+WARNING_HEADER = "X-Ovembed-Warning"
 
 # What goes with an error of that status, whoever says it: 429 and 503 may be over by then.
 HEADERS: Mapping[int, Mapping[str, str]] = {
@@ -91,6 +93,11 @@ async def vectors_response(
     """JSON with these vectors in it, as `render` makes it: many in a thread, while the loop goes on with others."""
     body = render() if vectors.size <= _INLINE_NUMBERS else await asyncio.to_thread(render)
     return json_response(body, headers=headers)
+
+
+def warn(warnings: Sequence[str]) -> dict[str, str]:
+    """The header that tells them, if there are any."""
+    return {WARNING_HEADER: "; ".join(warnings)} if warnings else {}
 
 
 def error_reply(error: OvembedError) -> Response:

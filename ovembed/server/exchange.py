@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ovembed.errors import (
     BodyTimeout,
@@ -18,9 +17,10 @@ from ovembed.errors import (
     Unauthorized,
 )
 from ovembed.http import requests
+from ovembed.serving.caveats import Caveats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from starlette.requests import Request
 
@@ -32,14 +32,8 @@ if TYPE_CHECKING:
     from ovembed.serving.models import ServedModel
     from ovembed.wire import EmbeddingsRequest
 
-_LOG = logging.getLogger(__name__)
-
-WARNING_HEADER = "X-Ovembed-Warning"
-
-_FOREIGN_IDS = (
-    "ids of another tokenizer get meaningless vectors: send texts "
-    "(LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))"
-)
+Raw = TypeVar("Raw")
+Result = TypeVar("Result")
 
 # What may become of a request that asks for work, of its body, and of the texts in it.
 POST_FAULTS = (Unauthorized, ShuttingDown)
@@ -55,10 +49,17 @@ class Exchange:
         self.readiness = readiness
         self.reload = reload
         self._limits = limits
-        self._warned_of: set[str] = set()
+        self._parsing = requests.Parsing()
+        self._caveats = Caveats()
 
-    async def read_body(self, request: Request) -> bytes:
-        return await requests.read_body(request, self._limits)
+    async def read(self, request: Request, parse: Callable[[bytes], Result]) -> Result:
+        """What `parse` makes of the body."""
+        body = await requests.read_body(request, self._limits)
+        return await self.parse(len(body), parse, body)
+
+    async def parse(self, size: int, parse: Callable[[Raw], Result], raw: Raw) -> Result:
+        """What `parse` makes of what a body of this size holds: others do not wait for a large one."""
+        return await self._parsing.run(size, parse, raw)
 
     async def embed(self, request: Request, model: ServedModel, wanted: EmbeddingsRequest) -> Embeddings:
         """The vectors, if the client stays. `request.state.model` tells middleware which model it was."""
@@ -66,24 +67,8 @@ class Exchange:
         with self.catalog.using(model):
             return await requests.while_connected(request, model.embed(wanted), self._limits)
 
-    def warnings(self, wanted: EmbeddingsRequest, model: ServedModel) -> list[str]:
-        """What is likely to be a mistake of the client's, though its request was answered."""
-        warnings = []
-        if wanted.dimensions not in (None, model.engine.spec.dimensions):  # no model's files declare it Matryoshka
-            warnings.append("dimensions cut from a model that is not declared Matryoshka")
-        if lacking := model.lacking_special_tokens(wanted):
-            self._log_foreign_ids(model)
-            warnings.append(
-                f"{lacking} of {len(wanted.token_lists or [])} lists of token ids had to be given the model's special "
-                f"tokens; {_FOREIGN_IDS}"
-            )
-        return warnings
-
-    def _log_foreign_ids(self, model: ServedModel) -> None:
-        """Once: what sends them mostly shows nobody the headers of the replies."""
-        if model.name not in self._warned_of:
-            self._warned_of.add(model.name)
-            _LOG.warning("%s gets token ids without its special tokens, which are added; %s.", model.name, _FOREIGN_IDS)
+    def caveats(self, wanted: EmbeddingsRequest, result: Embeddings, model: ServedModel) -> list[str]:
+        return self._caveats.of(wanted, result, model.engine.spec.dimensions)
 
 
 def describe(model: ServedModel, *, owner: str) -> dict[str, object]:
@@ -100,8 +85,3 @@ def describe(model: ServedModel, *, owner: str) -> dict[str, object]:
         "prompts": dict(spec.prompts),
         "default_prompt": spec.default_prompt,
     }
-
-
-def warn(warnings: Sequence[str]) -> dict[str, str]:
-    """The header that tells them, if there are any."""
-    return {WARNING_HEADER: "; ".join(warnings)} if warnings else {}

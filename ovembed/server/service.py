@@ -11,10 +11,10 @@ from starlette.middleware.cors import CORSMiddleware
 from ovembed.http.guards import Guards, Traffic
 from ovembed.http.keys import KeyFile
 from ovembed.http.observed import REQUEST_ID, Observed
+from ovembed.http.replies import WARNING_HEADER
 from ovembed.server import openapi
 from ovembed.server.app import create_app, error_response
 from ovembed.server.catalog import Catalog
-from ovembed.server.exchange import WARNING_HEADER
 from ovembed.server.metrics import Metrics
 from ovembed.server.readiness import OwnReadiness
 from ovembed.server.reload import nothing_to_reload

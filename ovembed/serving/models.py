@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import operator
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -23,13 +22,15 @@ if TYPE_CHECKING:
     from ovembed.spec import ModelSpec
     from ovembed.wire import EmbeddingsRequest, InputType
 
+Input = TypeVar("Input", bound="str | Tokens")
 Result = TypeVar("Result")
 
 MOST_INPUTS = 16_384
 """Of a request: its reply is made at one go, while everybody else waits."""
 
-# Tokenizing this much text takes less time than handing it to another thread and back.
+# Tokenizing this much text, or checking so many token ids, takes less time than handing it to another thread and back.
 _INLINE_CHARACTERS = 2_000
+_INLINE_IDS = 5_000
 
 # The names in use for a model's two prompts. A request's own word is tried first.
 _DOCUMENT_PROMPTS = ("document", "passage", "search_document")
@@ -85,6 +86,7 @@ class ServedModel:
             tokens=lengths,
             total_tokens=sum(lengths),
             truncated=admitted.truncated,
+            completed=admitted.completed,
             model=self.name,
             fingerprint=self.engine.spec.fingerprint,
         )
@@ -103,13 +105,6 @@ class ServedModel:
         _check_count(texts)
         return await _beside_the_loop(texts, functools.partial(admission.tokenize, self.engine))
 
-    def lacking_special_tokens(self, request: EmbeddingsRequest) -> int:
-        """How many of its lists of token ids came without those that stand around every text, and were given them."""
-        given = request.token_lists
-        if given is None:
-            return 0
-        return sum(map(operator.ne, given, admission.with_special_tokens(self.engine, given)))
-
     def _check_dimensions(self, wanted: int | None) -> None:
         try:
             vectors.check_dimensions(wanted, self.engine.spec.dimensions)
@@ -119,7 +114,8 @@ class ServedModel:
     async def _admit(self, request: EmbeddingsRequest) -> Admitted:
         if request.texts is None:
             self._refuse_prompt(request)
-            return admission.admit_tokens(self.engine, request.token_lists or [], truncate=request.truncate)
+            admit_ids = functools.partial(admission.admit_tokens, self.engine, truncate=request.truncate)
+            return await _beside_the_loop(request.token_lists or [], admit_ids, at_once=_INLINE_IDS)
         prompted = self._prompted(request.texts, request)
 
         def admit(texts: Sequence[str]) -> Admitted:
@@ -159,8 +155,10 @@ def _check_count(inputs: Sequence[object]) -> None:
         raise RequestTooLarge(f"The request has {len(inputs)} inputs, at most {MOST_INPUTS}. Send it in parts.")
 
 
-async def _beside_the_loop(texts: Sequence[str], work: Callable[[Sequence[str]], Result]) -> Result:
-    """Do what takes time for each character: at once for short texts, else in another thread."""
-    if len(texts) <= _INLINE_CHARACTERS and sum(map(len, texts)) <= _INLINE_CHARACTERS:
-        return work(texts)
-    return await asyncio.to_thread(work, texts)
+async def _beside_the_loop(
+    inputs: Sequence[Input], work: Callable[[Sequence[Input]], Result], *, at_once: int = _INLINE_CHARACTERS
+) -> Result:
+    """Do what takes time for each character, or id: at once for so many, else in another thread."""
+    if len(inputs) <= at_once and sum(map(len, inputs)) <= at_once:
+        return work(inputs)
+    return await asyncio.to_thread(work, inputs)

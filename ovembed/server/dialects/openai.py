@@ -12,16 +12,18 @@ from starlette.exceptions import HTTPException
 
 from ovembed import wire
 from ovembed.errors import ModelNotFound, ModelUnready, OvembedError
-from ovembed.http.replies import PROBLEMS, error_reply, internal_error, json_response, nearest, vectors_response
-from ovembed.server.dialects import openai_schemas as schemas
-from ovembed.server.exchange import (
-    BODY_FAULTS,
-    EMBEDDING_FAULTS,
-    POST_FAULTS,
+from ovembed.http.replies import (
+    PROBLEMS,
     WARNING_HEADER,
-    describe,
+    error_reply,
+    internal_error,
+    json_response,
+    nearest,
+    vectors_response,
     warn,
 )
+from ovembed.server.dialects import openai_schemas as schemas
+from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, POST_FAULTS, describe
 from ovembed.server.openapi import Described, Reply, about
 
 if TYPE_CHECKING:
@@ -93,11 +95,11 @@ class _Handlers:
         self._exchange = exchange
 
     async def embeddings(self, request: Request) -> Response:
-        wanted = wire.parse_request(await self._exchange.read_body(request))
+        wanted = await self._exchange.read(request, wire.parse_request)
         model = self._exchange.catalog.choose(wanted.model)
         result = await self._exchange.embed(request, model, wanted)
         render = functools.partial(wire.render_response, result, wanted.encoding_format)
-        return await vectors_response(result.vectors, render, warn(self._exchange.warnings(wanted, model)))
+        return await vectors_response(result.vectors, render, warn(self._exchange.caveats(wanted, result, model)))
 
     async def models(self, _request: Request) -> Response:
         data = [describe(model, owner="ovembed") for model in self._exchange.catalog.models.values()]

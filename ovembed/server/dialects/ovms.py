@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -38,13 +38,13 @@ from ovembed.errors import (
     TextTooLong,
     Unauthorized,
 )
-from ovembed.http.replies import HEADERS, json_response, nearest, vectors_response
+from ovembed.http.replies import HEADERS, WARNING_HEADER, json_response, nearest, vectors_response, warn
 from ovembed.server.dialects import ovms_schemas as schemas
-from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, WARNING_HEADER, describe, warn
+from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, describe
 from ovembed.server.openapi import Described, Reply, about
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from starlette.requests import Request
 
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from ovembed.server.exchange import Exchange
     from ovembed.serving.models import ServedModel
     from ovembed.wire import EmbeddingsRequest, Inputs
+
+Parsed = TypeVar("Parsed")
 
 
 class _Fault(NamedTuple):
@@ -295,16 +297,15 @@ class _Handlers:
         self._exchange = exchange
 
     async def embeddings(self, request: Request) -> Response:
-        model, fields = await self._addressed(request)
-        wanted = _parse_embeddings(fields)
+        model, wanted = await self._addressed(request, _parse_embeddings)
         result = await self._embed(request, model, wanted)
         render = functools.partial(wire.render_response, result, wanted.encoding_format)
-        return await vectors_response(result.vectors, render, warn(self._exchange.warnings(wanted, model)))
+        return await vectors_response(result.vectors, render, warn(self._exchange.caveats(wanted, result, model)))
 
     async def tokenize(self, request: Request) -> Response:
-        model, fields = await self._addressed(request)
+        model, (texts, shaping) = await self._addressed(request, _parse_tokenize)
         request.state.model = model.name
-        return json_response({"tokens": await _tokenize(model, fields)})
+        return json_response({"tokens": await _tokenize(model, texts, shaping)})
 
     async def models(self, _request: Request) -> Response:
         data = [describe(model, owner="OVMS") for model in self._exchange.catalog.models.values()]
@@ -373,18 +374,18 @@ class _Handlers:
             raise _Refusal(_UNKNOWN_VERSION)
         return model
 
-    async def _addressed(self, request: Request) -> tuple[ServedModel, dict[str, Any]]:
-        """The model that a body names, whatever the path says, and the body's fields."""
+    async def _addressed(
+        self, request: Request, parse: Callable[[dict[str, Any]], Parsed]
+    ) -> tuple[ServedModel, Parsed]:
+        """The model that a body names, whatever the path says, and what it asks of it."""
         if ".." in request.scope["path"].split("/"):
             raise _Refusal(_ESCAPING_PATH)
-        body = await self._exchange.read_body(request)
         try:
-            fields = orjson.loads(body)
+            size, fields = await self._exchange.read(request, _load)
         except orjson.JSONDecodeError as error:
             raise self._no_json(request, error) from error
-        if not isinstance(fields, dict):
-            raise _Refusal(_NOT_AN_OBJECT)
-        return self._graph(fields), fields
+        model = self._graph(fields)
+        return model, await self._exchange.parse(size, parse, fields)
 
     def _no_json(self, request: Request, error: orjson.JSONDecodeError) -> _Refusal:
         """A body that does not claim to be JSON is meant for the model that the path names, which takes no other."""
@@ -413,6 +414,14 @@ class _Handlers:
             longest = max(await model.lengths(wanted))
             limit = model.engine.spec.max_tokens
             raise _rejected(f"Input length {longest} longer than allowed {limit}") from error
+
+
+def _load(body: bytes) -> tuple[int, dict[str, Any]]:
+    """The size of the body, and its fields."""
+    fields = orjson.loads(body)
+    if not isinstance(fields, dict):
+        raise _Refusal(_NOT_AN_OBJECT)
+    return len(body), fields
 
 
 def _describe(status: Status) -> dict[str, object]:
@@ -485,13 +494,16 @@ def _shape(item: object) -> str:
     return f"array of {first}" if {type(inner) for inner in item} == {type(item[0])} else "mixed"
 
 
-async def _tokenize(model: ServedModel, fields: dict[str, Any]) -> list[Tokens] | Tokens:
-    """The tokens of one text, or a list of them for several."""
+def _parse_tokenize(fields: dict[str, Any]) -> tuple[list[str], _Shaping]:
     only_texts = "Input should be string or array of strings"
     texts = _parse_inputs(fields, "text", otherwise=only_texts).texts
     if texts is None:
         raise _rejected(only_texts)
-    shaping = _parse_shaping(fields)
+    return texts, _parse_shaping(fields)
+
+
+async def _tokenize(model: ServedModel, texts: list[str], shaping: _Shaping) -> list[Tokens] | Tokens:
+    """The tokens of one text, or a list of them for several."""
     token_lists = await model.tokenize(texts)
     if shaping != _Shaping():
         opening, closing = admission.special_tokens(model.engine)

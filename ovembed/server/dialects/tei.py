@@ -30,9 +30,9 @@ from ovembed.errors import (
     TextError,
     Unauthorized,
 )
-from ovembed.http.replies import HEADERS, json_response, nearest, vectors_response
+from ovembed.http.replies import HEADERS, WARNING_HEADER, json_response, nearest, vectors_response, warn
 from ovembed.server.dialects import tei_schemas as schemas
-from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, POST_FAULTS, WARNING_HEADER, warn
+from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, POST_FAULTS
 from ovembed.server.openapi import Described, Reply, about
 
 if TYPE_CHECKING:
@@ -150,16 +150,14 @@ class _Handlers:
         self._exchange = exchange
 
     async def embed(self, request: Request) -> Response:
-        fields = wire.parse_object(await self._exchange.read_body(request))
-        wanted = _parse(fields)
-        normalize = _parse_bool(fields, "normalize", default=True)
+        wanted, normalize = await self._exchange.read(request, _parse)
         model = self._exchange.catalog.choose(wanted.model or request.query_params.get("model"))
         result = await self._exchange.embed(request, model, wanted)
         as_is = model.engine.spec.normalize or not normalize
         rows = result.vectors if as_is else vectors.normalize(result.vectors)
         render = functools.partial(wire.render_list, list(rows), rows.shape[1])
         return await vectors_response(
-            rows, render, _headers(result, self._exchange.warnings(wanted, model), model, normalize=normalize)
+            rows, render, _headers(result, self._exchange.caveats(wanted, result, model), model, normalize=normalize)
         )
 
     async def info(self, request: Request) -> Response:
@@ -192,14 +190,17 @@ class _Handlers:
         return json_response({"status": "ok", "models": list(self._exchange.catalog.models)})
 
 
-def _parse(fields: dict[str, Any]) -> EmbeddingsRequest:
+def _parse(body: bytes) -> tuple[EmbeddingsRequest, bool]:
+    """What is to be embedded, and whether the vectors are to be of unit length."""
+    fields = wire.parse_object(body)
     inputs = fields.get("inputs")
     if inputs in ("", []) or (isinstance(inputs, list) and ("" in inputs or [] in inputs)):
         raise _EmptyInput
     direction = fields.get("truncation_direction")
     if direction not in (None, "right", "Right"):
         raise RequestError("'truncation_direction' can only be 'right'.", param="truncation_direction")
-    return wire.build_request({**fields, "encoding_format": "float"}, wire.parse_inputs(fields, "inputs"))
+    wanted = wire.build_request({**fields, "encoding_format": "float"}, wire.parse_inputs(fields, "inputs"))
+    return wanted, _parse_bool(fields, "normalize", default=True)
 
 
 def _parse_bool(fields: dict[str, Any], name: str, *, default: bool) -> bool:
