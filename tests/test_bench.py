@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -164,6 +165,11 @@ class TestTuning:
         write_tuning(tmp_path, "m", Tuning(1, 1, 96))
         assert read_tuning(tmp_path, "m") == Tuning(1, 1, 96)
 
+    def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "tuning.json").mkdir()
+        with pytest.raises(RepositoryError, match=r"tuning\.json cannot be read: Is a directory"):
+            read_tuning(tmp_path, "m")
+
     def test_small_batches_win_when_they_are_nearly_as_fast(self) -> None:
         trials = [Trial(Tuning(1, 2, 768), 99), Trial(Tuning(2, 2, 384), 100), Trial(Tuning(2, 2, 192), 98)]
         assert choose(trials) == Tuning(2, 2, 192)
@@ -178,8 +184,8 @@ class TestTuning:
         write_tuning(tmp_path, "here", Tuning(3, 6, 100))
         work = work_for(entry, EngineSettings())
         assert (work.engine.resolve(), work.batch_tokens, work.tuned) == ((3, 6), 100, True)
-        assert "as tuned" in str(work)
-        assert work_for(entry, EngineSettings(), 50).batch_tokens == 50
+        assert str(work) == "3 streams on 6 threads as tuned, batches of up to 100 tokens"
+        assert work_for(entry, EngineSettings(), 50) == replace(work, batch_tokens=50)
         assert work_for(entry, EngineSettings(streams=1)).engine.streams == 1
         assert work_for(entry, EngineSettings(threads=8, streams=2)).batch_tokens == 4 * 192
 
@@ -198,6 +204,10 @@ class TestTuning:
         ]
         assert best in [trial.tuning for trial in tried]
         assert best in [Tuning(**known) for known in json.loads((entry.folder / "tuning.json").read_text()).values()]
+
+    def test_a_folder_that_cannot_be_written_is_told_before_anything_is_tried(self, tmp_path: Path) -> None:
+        with pytest.raises(RepositoryError, match="cannot be written"):
+            tune(make_entry(tmp_path / "gone"), EngineSettings(threads=1), on_trial=pytest.fail)
 
     def test_a_model_that_cannot_run_is_not_tuned(
         self, repository: ModelRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -242,6 +252,10 @@ class TestCommand:
     def test_tuning_is_for_the_whole_machine(self, repository: ModelRepository) -> None:
         done = ovembed("serve", "-r", str(repository.folder), "--model", "tiny", "--tune", "--threads", "1")
         assert "leave out --streams, --threads and --workers" in failure(done)
+
+    def test_tuning_finds_the_size_of_batches_too(self, repository: ModelRepository) -> None:
+        done = ovembed("serve", "-r", str(repository.folder), "--model", "tiny", "--tune", "--max-batch-tokens", "9")
+        assert "leave out --max-batch-tokens" in failure(done)
 
     def test_nothing_there_is_one_line(self) -> None:
         assert "Nothing answers at" in failure(ovembed("bench", "--url", "http://127.0.0.1:9", "--model", "m"))

@@ -20,7 +20,7 @@ from ovembed.engine import EngineSettings
 from ovembed.errors import EngineError, ModelUnready
 from ovembed.repository import ModelRepository
 from ovembed.server.reload import Outcome
-from ovembed.server.settings import ServeSettings
+from ovembed.server.settings import ServeSettings, default_queued_tokens
 from ovembed.server.workers import merging
 from ovembed.server.workers.channel import Channel, Gone, Unanswered
 from ovembed.server.workers.crew import Crew
@@ -117,11 +117,18 @@ def test_threads_and_streams_are_split(threads: int, expected: list[int]) -> Non
     assert [share.streams for share in EngineSettings(threads=threads).split(2)] == [None, None]
 
 
-@pytest.mark.parametrize(("tokens", "expected"), [(1_000_000, 500_000), (400_000, 300_000), (1_000, 1_000)])
-def test_the_queue_is_split_but_takes_a_request_whole(tokens: int, expected: int) -> None:
-    shares = ServeSettings(max_queued_tokens=tokens, workers=2, engine=EngineSettings(threads=5)).split()
-    assert [share.max_queued_tokens for share in shares] == [expected] * 2
-    assert [share.engine.threads for share in shares] == [3, 2]
+@pytest.mark.parametrize(("workers", "tokens"), [(2, 1_000), (2, 1_001), (5, 1_000_000)])
+def test_the_queues_of_all_workers_are_no_longer_than_was_allowed(workers: int, tokens: int) -> None:
+    shares = ServeSettings(max_queued_tokens=tokens, workers=workers, engine=EngineSettings(threads=5)).split()
+    assert [share.max_queued_tokens for share in shares] == [tokens // workers] * workers
+    assert sum(share.engine.threads or 0 for share in shares) == 5
+
+
+@pytest.mark.parametrize(("workers", "tokens"), [(1, 1_000_000), (3, 1_000_000), (4, 1_200_000)])
+def test_unless_it_is_told_otherwise_each_worker_takes_what_openai_takes(workers: int, tokens: int) -> None:
+    assert default_queued_tokens(workers) == tokens
+    shares = ServeSettings(max_queued_tokens=tokens, workers=workers, engine=EngineSettings(threads=1)).split()
+    assert min(share.max_queued_tokens for share in shares) >= 300_000
 
 
 # The channel

@@ -13,7 +13,7 @@ from ovembed import admission, cores
 from ovembed.bench.texts import make_texts
 from ovembed.engine import OpenVINOEngine
 from ovembed.errors import ShuttingDown
-from ovembed.repository import Tuning, write_tuning
+from ovembed.repository import Tuning, check_tuning_writable, write_tuning
 from ovembed.serving.batcher import Batcher
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def tune(entry: ModelEntry, settings: EngineSettings, *, on_trial: Callable[[Tri
 
     Raises EngineError when the model cannot be run, RepositoryError where its folder cannot be written.
     """
+    check_tuning_writable(entry.folder)
     trials = []
     for trial in _trials(entry, settings):
         on_trial(trial)

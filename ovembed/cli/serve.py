@@ -101,14 +101,16 @@ def serve(
         ),
     ] = False,
     max_queued_tokens: Annotated[
-        int,
+        int | None,
         option(
             "--max-queued-tokens",
             min=1,
-            help="Tokens that may wait, split among --workers; above, clients get 429.",
+            help="Tokens that may wait for a model, split evenly among --workers; above, clients get 429, or 413 for "
+            "a request that has more by itself.",
+            show_default="1000000, or 300000 for each worker",
             rich_help_panel=LIMITS_GROUP,
         ),
-    ] = 1_000_000,
+    ] = None,
     max_body_bytes: MaxBodyBytesOpt = 16 * 1024 * 1024,
     timeout: RequestTimeoutOpt = 300,
     body_timeout: BodyTimeoutOpt = 20,
@@ -165,7 +167,7 @@ def serve(
     from ovembed.repository import ModelRepository
     from ovembed.server.run import serve as run_server
     from ovembed.server.selection import Selection
-    from ovembed.server.settings import ServeSettings
+    from ovembed.server.settings import ServeSettings, default_queued_tokens
     from ovembed.serving.work import work_for
 
     if tls_key is not None and tls_cert is None:
@@ -187,7 +189,7 @@ def serve(
         host=host,
         port=port,
         max_batch_tokens=max_batch_tokens,
-        max_queued_tokens=max_queued_tokens,
+        max_queued_tokens=max_queued_tokens or default_queued_tokens(workers),
         grace_s=grace,
         limits=Limits(max_body_bytes, body_timeout, timeout),
         api_key_file=api_key_file,
@@ -201,6 +203,8 @@ def serve(
     if tune:
         if streams or threads or workers > 1:
             raise InputError("--tune finds streams for all cores: leave out --streams, --threads and --workers.")
+        if max_batch_tokens:
+            raise InputError("--tune finds the size of batches too: leave out --max-batch-tokens.")
         for entry in entries:
             _tune(talk, entry, engine_settings)
     logs.configure(log_format, access_log=access_log)
@@ -208,8 +212,9 @@ def serve(
         urls.forget(url_file)
 
     def announce(url: str) -> None:
-        share = engine_settings.split(workers)[0]
-        processes = f", in each of {workers} workers" if workers > 1 else ""
+        share, *others = engine_settings.split(workers)
+        alike = "each" if all(other == share for other in others) else "the largest"
+        processes = f", in {alike} of {workers} workers" if others else ""
         for entry in entries:
             spec = entry.spec
             talk.say(
@@ -232,7 +237,9 @@ def serve(
 
 
 def _tune(talk: Talk, entry: ModelEntry, settings: EngineSettings) -> None:
+    from ovembed import cores
     from ovembed.bench.tune import Trial, tune
+    from ovembed.repository import TUNING_FILE
 
     tried: list[Trial] = []
     with talk.console.status(f"Tuning {entry.name} …"):
@@ -245,4 +252,5 @@ def _tune(talk: Talk, entry: ModelEntry, settings: EngineSettings) -> None:
         ]
         for trial in tried
     ]
+    talk.say(f"{entry.name} on {cores.describe_machine()}; the best (>) is kept in {entry.folder / TUNING_FILE}:")
     talk.table(["  Streams", "Tokens of a batch", "Tokens/s"], rows)

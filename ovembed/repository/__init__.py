@@ -9,7 +9,9 @@ from ovembed.repository.model import Decision, Efficiency, Fidelity, ModelEntry,
 from ovembed.repository.model import read as read_model
 from ovembed.repository.model import write as write_model
 from ovembed.repository.repository import DEFAULT_CONFIG_NAME, ModelRepository, StagedModel
+from ovembed.repository.tuning import FILE_NAME as TUNING_FILE
 from ovembed.repository.tuning import Tuning
+from ovembed.repository.tuning import check_writable as check_tuning_writable
 from ovembed.repository.tuning import read as read_tuning
 from ovembed.repository.tuning import write as write_tuning
 from ovembed.repository.versions import NEWEST, SUPPORTED, Layout, OvmsVersion, ovms_version, serving_all
@@ -18,6 +20,7 @@ __all__ = [
     "DEFAULT_CONFIG_NAME",
     "NEWEST",
     "SUPPORTED",
+    "TUNING_FILE",
     "Decision",
     "Efficiency",
     "Fidelity",
@@ -32,6 +35,7 @@ __all__ = [
     "Tried",
     "Tuning",
     "check_options",
+    "check_tuning_writable",
     "find_layout",
     "is_model",
     "ovms_version",

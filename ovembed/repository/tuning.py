@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,21 @@ class Tuning:
 
 
 def read(folder: Path, machine: str) -> Tuning | None:
-    """None where this kind of machine was not tried. Raises RepositoryError for a damaged file."""
+    """None where this kind of machine was not tried. Raises RepositoryError for a file that cannot be read."""
     path = folder / FILE_NAME
     try:
         found = _load(path).get(machine)
         return None if found is None else Tuning(**{name: int(found[name]) for name in Tuning.__slots__})
+    except OSError as error:
+        raise RepositoryError(f"{path} cannot be read: {error.strerror}. Mend that, or remove it.") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RepositoryError(f"{path} is damaged. Remove it, and tune again: ovembed serve --tune") from error
+
+
+def check_writable(folder: Path) -> None:
+    """Raises RepositoryError where `write` would, before anything is tried for long."""
+    with writing(folder), tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def write(folder: Path, machine: str, tuning: Tuning) -> None:

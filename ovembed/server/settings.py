@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
     from ovembed.http.listener import Tls
 
-# The most that OpenAI takes in one request. Every worker takes as much, if the server does: a request goes to one.
-_REQUEST_TOKENS = 300_000
+_OPENAI_REQUEST_TOKENS = 300_000  # the most that OpenAI takes in one request
+
+
+def default_queued_tokens(workers: int) -> int:
+    """Enough for every worker to take as large a request as OpenAI does."""
+    return max(DEFAULT_QUEUED_TOKENS, workers * _OPENAI_REQUEST_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class ServeSettings:
     """`port` 0 takes a free one.
 
     max_batch_tokens: None takes what suits each model here.
-    max_queued_tokens: of each model, in all workers together.
+    max_queued_tokens: of each model, in all workers together; a request goes to one worker, and has to fit there.
     grace_s: how long requests may go on after the server is told to stop.
     workers: processes that share the port and what `engine` may use.
     api_key_file: None lets everybody in. cors_origins: web pages of these may ask; "*" is all.
@@ -45,5 +49,5 @@ class ServeSettings:
 
     def split(self) -> list[Self]:
         """The share of each worker."""
-        queued = max(self.max_queued_tokens // self.workers, min(self.max_queued_tokens, _REQUEST_TOKENS))
+        queued = max(1, self.max_queued_tokens // self.workers)
         return [replace(self, engine=engine, max_queued_tokens=queued) for engine in self.engine.split(self.workers)]

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """`engine` has its streams and threads decided; batch_tokens: padded tokens of a batch."""
+    """`engine` has its streams and threads decided, `tuned` if by what was found here before; batch_tokens: padded
+    tokens of a batch.
+    """
 
     engine: EngineSettings
     batch_tokens: int
@@ -24,8 +26,9 @@ class Work:
 
     def __str__(self) -> str:
         streams, threads = self.engine.resolve()
-        origin = ", as tuned" if self.tuned else ""
-        return f"{streams} streams on {threads} threads, batches of up to {self.batch_tokens} tokens{origin}"
+        origin = " as tuned" if self.tuned else ""
+        shares = f"{_counted(streams, 'stream')} on {_counted(threads, 'thread')}{origin}"
+        return f"{shares}, batches of up to {self.batch_tokens} tokens"
 
 
 def work_for(entry: ModelEntry, settings: EngineSettings, max_batch_tokens: int | None = None) -> Work:
@@ -43,3 +46,7 @@ def work_for(entry: ModelEntry, settings: EngineSettings, max_batch_tokens: int 
         streams, threads, batch_tokens = tuning.streams, tuning.threads, tuning.batch_tokens
     decided = replace(settings, streams=streams, threads=threads)
     return Work(decided, max_batch_tokens or batch_tokens, tuned=tuning is not None)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
