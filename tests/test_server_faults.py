@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import itertools
 import json
 import resource
@@ -179,6 +180,49 @@ def test_a_server_out_of_files_answers_those_it_knows_and_recovers(repository: M
         code, talk = server.stop()
     assert code == 0
     assert "Traceback" not in talk
+
+
+OFFER = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABkAARAAAAAAAIAAAAA"}
+
+
+@pytest.mark.parametrize("body", [{"input": "a cat"}, {"input": ["a cat"] * 5_000}], ids=["small", "large"])
+def test_who_offers_another_protocol_is_answered_in_this_one(
+    server: Server, client: httpx.Client, body: dict[str, Any]
+) -> None:
+    """Request after request: Java's clients offer HTTP/2 with every one."""
+    with contextlib.closing(http.client.HTTPConnection(*address(server.url), timeout=PATIENCE_S)) as connection:
+        for encode_chunked in (False, True, False):
+            sent = json.dumps(body).encode()
+            parts: Any = iter([sent[:9], sent[9:]]) if encode_chunked else sent
+            connection.request("POST", OPENAI, parts, OFFER, encode_chunked=encode_chunked)
+            reply = connection.getresponse()
+            assert reply.status == 200
+            assert json.loads(reply.read())["data"][-1]["embedding"] == vector_of(client)
+        connection.request("GET", "/health", headers={"Upgrade": "websocket", "Connection": "Upgrade"})
+        assert connection.getresponse().status == 200
+
+
+@pytest.mark.parametrize(
+    ("pieces", "told"),
+    [
+        ([b"GET / HTTP/1.1\r\n", *[b"X-Number: %a\r\n" % (b"1" * 10_000)] * 100], b"too large"),
+        ([b"CONNECT example.org:443 HTTP/1.1\r\n\r\n"], b"no proxy"),
+        ([b"\x16\x03\x01 no HTTP"], b"Invalid"),
+    ],
+    ids=["large head", "proxy", "no HTTP"],
+)
+def test_a_head_that_cannot_be_used_ends_its_connection(server: Server, pieces: list[bytes], told: bytes) -> None:
+    with ExitStack() as stack:
+        [connection] = connections(server, 1, stack)
+        with contextlib.suppress(OSError):  # it need not read the rest
+            for piece in pieces:
+                connection.sendall(piece)
+        reply = b""
+        with contextlib.suppress(ConnectionResetError):
+            while part := connection.recv(10_000):
+                reply += part
+    assert reply.startswith(b"HTTP/1.1 400 ")
+    assert told in reply
 
 
 def test_heads_that_come_a_byte_at_a_time_are_cut_off(repository: ModelRepository, tmp_path: Path) -> None:

@@ -1,13 +1,20 @@
-"""Connections that their clients do not use are closed: they hold memory and a file descriptor."""
+"""Connections that their clients do not use are closed: they hold memory and a file descriptor. All speak HTTP/1."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
     import asyncio
+
+# More than a read of the socket may give, of which other requests may be a part.
+_LARGEST_HEAD = 1 << 18
+
+# By these, clients offer to go on in another protocol. Java's do with every request, for HTTP/2.
+_OFFER = {b"upgrade", b"connection", b"http2-settings"}
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -21,6 +28,7 @@ class BoundedConnection(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _rest_timer: asyncio.TimerHandle | None = None
     _reader_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -31,14 +39,28 @@ class BoundedConnection(HttpToolsProtocol):
             _cancel(timer)
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse("Invalid HTTP request received.")
+        else:
+            self._check_head(len(data))
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         if self._head_timer is None:
             self._await_head()
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         _cancel(self._head_timer)
         self._head_timer = None
+        self._head_bytes = 0
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
@@ -47,6 +69,8 @@ class BoundedConnection(HttpToolsProtocol):
             self._rest_timer = self.loop.call_later(self.patience_s, self.transport.close)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         if self.cycle.response_complete:  # uvicorn counts the time to the next request from the reply, if at all
             _cancel(self._rest_timer)
             self._await_head()
@@ -59,6 +83,27 @@ class BoundedConnection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         _cancel(self._reader_timer)
         super().resume_writing()
+
+    def _decline(self, rest: bytes) -> None:
+        """Parse the head again without the offer: what follows it, `rest`, was taken for the other protocol."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            self._refuse("This is no proxy.")
+            return
+        head = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        head += [b"%b: %b" % header for header in self.headers if header[0] not in _OFFER]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*head, b"", rest]))
+
+    def _check_head(self, received: int) -> None:
+        if self._head_timer is not None:
+            self._head_bytes += received
+            if self._head_bytes > _LARGEST_HEAD:
+                self._refuse("The head of the request is too large.")
+
+    def _refuse(self, why: str) -> None:
+        self.logger.warning(why)
+        self.send_400_response(why)
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self.patience_s, self.transport.close)
