@@ -39,12 +39,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LINE_CHARACTERS = 300
+_NAME_CHARACTERS = 200
 
 
 def last_line(error: BaseException) -> str:
     """What a foreign error says in the end, of what may be a whole traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:_LINE_CHARACTERS] if lines else type(error).__name__
+
+
+def quoted(name: str) -> str:
+    """A name that came from outside, for a message of one line; of a long one its beginning."""
+    return repr(name if len(name) <= _NAME_CHARACTERS else name[:_NAME_CHARACTERS] + "…")
 
 
 class OvembedError(Exception):

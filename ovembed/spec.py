@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from ovembed.errors import InputError
+from ovembed.errors import InputError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Prompts:
             return ""
         if chosen not in self.texts:
             known = ", ".join(sorted(self.texts)) or "none"
-            raise InputError(f"The model has no prompt '{chosen}' (it has: {known}).")
+            raise InputError(f"The model has no prompt {quoted(chosen)} (it has: {known}).")
         return self.texts[chosen]
 
     @property

@@ -205,10 +205,20 @@ def parse_object(body: bytes) -> dict[str, Any]:
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise RequestError(f"The body is not valid JSON: {error}.") from error
+        raise RequestError(_problem_of_json(body, error)) from error
     if not isinstance(fields, dict):
         raise RequestError("The body must be a JSON object.")
     return fields
+
+
+def _problem_of_json(body: bytes, error: orjson.JSONDecodeError) -> str:
+    if not body:
+        return "The body is empty. Send a JSON object."
+    try:
+        body.decode()
+    except UnicodeDecodeError as fault:
+        return f"The body is not valid UTF-8 (byte {fault.start})."
+    return f"The body is not valid JSON: {error}."
 
 
 def parse_inputs(fields: dict[str, Any], name: str) -> Inputs:
@@ -231,7 +241,9 @@ def parse_inputs(fields: dict[str, Any], name: str) -> Inputs:
         return Inputs(token_lists=[ids])
     if (token_lists := _id_lists(value)) is not None:
         return Inputs(token_lists=token_lists)
-    raise RequestError(f"'{name}' must not mix strings, token ids and other things.", param=name)
+    raise RequestError(
+        f"'{name}' must hold strings only, token ids only, or lists of token ids only; {_misfit(value)}.", param=name
+    )
 
 
 def _parse_string(fields: dict[str, Any], name: str) -> str | None:
@@ -273,6 +285,30 @@ def _id_lists(value: list[Any]) -> list[Tokens] | None:
             return None
         lists.append(ids)
     return lists
+
+
+def _misfit(value: list[Any]) -> str:
+    """The first item of a list that keeps it from being one of the shapes."""
+    wanted = _shape(value[0])
+    shapes = ((position, _shape(item)) for position, item in enumerate(value))
+    position, shape = next(found for found in shapes if found[1] != wanted or wanted not in _SHAPES)
+    return f"item {position} is {shape}"
+
+
+_SHAPES = ("a string", "a token id", "a list of token ids")
+
+
+def _shape(item: object) -> str:
+    text, number, numbers = _SHAPES
+    match item:
+        case str():
+            return text
+        case list():
+            return numbers if _ids(item) is not None else "a list of other things"
+        case dict():
+            return "an object"
+        case _:
+            return number if whole_number(item) is not None else orjson.dumps(item).decode()
 
 
 def whole_number(value: object) -> int | None:

@@ -251,6 +251,13 @@ def test_a_model_that_is_not_here_is_404_and_the_message_lists_those_that_are(cl
     assert "org/fake" in error["message"]
 
 
+def test_a_name_from_outside_is_told_in_one_line_of_bounded_length(client: httpx.Client) -> None:
+    for field, status in (("model", 404), ("prompt_name", 400)):
+        message = error_of(embed(client, "a", **{field: "e5\n\u2028" * 10_000}), status)["message"]
+        assert len(message.splitlines()) == 1
+        assert len(message) < 2_000
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[1]", b'"text"', b"null", b'{"input": NaN}', b"[" * 5000])
 def test_a_body_that_is_no_json_object_is_400(client: httpx.Client, body: bytes) -> None:
     error = error_of(client.post("/v1/embeddings", content=body), 400)
@@ -444,7 +451,7 @@ def test_a_wrong_method_is_405_and_tells_the_right_one(
     client: httpx.Client, method: str, path: str, allowed: str
 ) -> None:
     response = client.request(method, path)
-    error_of(response, 405)
+    assert f"'{path}' takes {response.headers['Allow']}, not {method}" in error_of(response, 405)["message"]
     assert allowed in response.headers["Allow"]
 
 

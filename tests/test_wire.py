@@ -111,6 +111,40 @@ def test_a_bad_field_is_named(field: str, value: Any) -> None:
     assert caught.value.param == field
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (["a", "b", 1], "item 2 is a token id"),
+        ([1, "a"], "item 1 is a string"),
+        ([1, [2]], "item 1 is a list of token ids"),
+        ([[1], "a"], "item 1 is a string"),
+        ([[1], [2, "a"]], "item 1 is a list of other things"),
+        ([["a"], ["b"]], "item 0 is a list of other things"),
+        ([1, 2.5], "item 1 is 2.5"),
+        (["a", None], "item 1 is null"),
+        ([True], "item 0 is true"),
+        ([{"text": "a"}], "item 0 is an object"),
+    ],
+)
+def test_what_does_not_fit_among_the_inputs_is_pointed_out(value: Any, told: str) -> None:
+    with pytest.raises(RequestError, match=told):
+        wire.parse_request(body(input=value))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "empty"),
+        ('{"input": "é"}'.encode("latin-1"), r"not valid UTF-8 \(byte 11\)"),
+        ('{"input": "a"}'.encode("utf-16"), r"not valid UTF-8 \(byte 0\)"),
+        (b'{"input": "a}', "not valid JSON"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_said(content: bytes, told: str) -> None:
+    with pytest.raises(RequestError, match=told):
+        wire.parse_request(content)
+
+
 def test_two_ways_to_name_a_prompt_are_one_too_many() -> None:
     with pytest.raises(RequestError, match="not both"):
         wire.parse_request(body(prompt_name="query", input_type="query"))

@@ -6,6 +6,7 @@ Format: https://platform.openai.com/docs/guides/error-codes
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import orjson
@@ -31,10 +32,14 @@ from ovembed.errors import (
     TextError,
     TextTooLong,
     Unauthorized,
+    quoted,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
 
     from ovembed.protocols import Vectors
 
@@ -109,6 +114,14 @@ def error_reply(error: OvembedError) -> Response:
 def internal_error() -> Response:
     message = "Internal error. This is a bug; see the server's log."
     return json_response(wire.render_error(message, kind="server_error"), 500)
+
+
+def no_route(request: Request, error: HTTPException) -> str:
+    """What starlette's 404, and 405 with the methods that are allowed, say to a person."""
+    path = quoted(request.url.path)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and error.headers:
+        return f"{path} takes {error.headers['Allow']}, not {request.method}."
+    return f"There is no {path} here. GET /docs tells what there is."
 
 
 def _param(error: Exception) -> str | None:

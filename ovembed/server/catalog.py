@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ovembed.errors import ModelNotFound, ModelRetired, ModelUnready, RequestError
+from ovembed.errors import ModelNotFound, ModelRetired, ModelUnready, RequestError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -62,7 +62,7 @@ class Catalog:
         status = self._statuses.get(name)
         has = ", ".join(self._models) or "none"
         if status is None:
-            raise ModelNotFound(f"No model '{name}' here; this server has: {has}.")
+            raise ModelNotFound(f"No model {quoted(name)} here; this server has: {has}.")
         if status.state is State.LOADING:
             raise ModelUnready(f"The model '{name}' is not loaded{_because(status.problem)}.")
         raise ModelRetired(f"The model '{name}' is no longer served; this server has: {has}.")

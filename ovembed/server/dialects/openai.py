@@ -19,6 +19,7 @@ from ovembed.http.replies import (
     internal_error,
     json_response,
     nearest,
+    no_route,
     vectors_response,
     warn,
 )
@@ -83,8 +84,7 @@ def render(request: Request, error: Exception) -> Response:
         case OvembedError():
             return error_reply(error)
         case HTTPException():  # no such route, or not with this method
-            message = f"{error.detail}: {request.method} {request.url.path}"
-            body = wire.render_error(message, kind="invalid_request_error")
+            body = wire.render_error(no_route(request, error), kind="invalid_request_error")
             return json_response(body, error.status_code, error.headers)
         case _:
             return internal_error()

@@ -30,7 +30,7 @@ from ovembed.errors import (
     TextError,
     Unauthorized,
 )
-from ovembed.http.replies import HEADERS, WARNING_HEADER, json_response, nearest, vectors_response, warn
+from ovembed.http.replies import HEADERS, WARNING_HEADER, json_response, nearest, no_route, vectors_response, warn
 from ovembed.server.dialects import tei_schemas as schemas
 from ovembed.server.exchange import BODY_FAULTS, EMBEDDING_FAULTS, POST_FAULTS
 from ovembed.server.openapi import Described, Reply, about
@@ -135,8 +135,7 @@ def render(request: Request, error: Exception) -> Response:
             problem = nearest(_PROBLEMS, type(error))
             return _error(problem, str(error), HEADERS.get(problem.status))
         case HTTPException():  # not with this method
-            message = f"{error.detail}: {request.method} {request.url.path}"
-            return _error(_Problem(error.status_code, "Validation"), message, error.headers)
+            return _error(_Problem(error.status_code, "Validation"), no_route(request, error), error.headers)
         case _:
             return _error(_Problem(500, "Backend"), "Internal error. This is a bug; see the server's log.")
 
