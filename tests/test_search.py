@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from ovembed.corpus import PRECISIONS, Item, Row, Space, StoredVectors, encode_v
 from ovembed.corpus.precision import limit_for
 from ovembed.errors import InputError
 from ovembed.protocols import Embeddings
-from ovembed.search import VectorIndex
+from ovembed.search import VectorIndex, nearest_once, space_warning
 
 if TYPE_CHECKING:
     from ovembed.corpus import VectorPrecision
@@ -32,6 +33,11 @@ def stored(rows: Vectors, precision: VectorPrecision = "float32", fingerprint: s
     return StoredVectors(space, encode_vectors(rows, space), [Row(Item(f"t{n}", "s", n + 1)) for n in range(len(rows))])
 
 
+def in_blocks(file: StoredVectors, rows: int) -> StoredVectors:
+    """As of a format that gives its vectors in order only."""
+    return replace(file, given=lambda: (file.codes[start : start + rows] for start in range(0, len(file), rows)))
+
+
 def embedded(query: Vectors, fingerprint: str | None = "f") -> Embeddings:
     return Embeddings(query[None], (1,), 1, (), "m", fingerprint)
 
@@ -45,6 +51,7 @@ def test_the_nearest_are_those_of_all_cosines(precision: VectorPrecision, dimens
     with VectorIndex(file, "file", threads=2) as index:
         index._block_rows = 700  # several blocks, the last one shorter
         hits = index.nearest(query, 5)
+    assert nearest_once(in_blocks(file, 700), "file", query, 5) == hits
     cosines = vectors.cosine(file.vectors, np.broadcast_to(query, rows.shape))
     order = np.argsort(-cosines, kind="stable")
     assert hits[0].position == 77
@@ -63,9 +70,12 @@ def test_a_query_is_cut_as_the_rows_were() -> None:
 
 
 def test_equal_rows_come_in_the_order_of_the_file_and_never_more_than_there_are() -> None:
-    with VectorIndex(stored(np.ones((4, 8), dtype=np.float32)), "file") as index:
-        assert [hit.position for hit in index.nearest(np.ones(8, dtype=np.float32), 3)] == [0, 1, 2]
-        assert len(index.nearest(np.ones(8, dtype=np.float32), 10)) == 4
+    file, query = stored(np.ones((4, 8), dtype=np.float32)), np.ones(8, dtype=np.float32)
+    with VectorIndex(file, "file") as index:
+        assert [hit.position for hit in index.nearest(query, 3)] == [0, 1, 2]
+        assert len(index.nearest(query, 10)) == 4
+    assert [hit.position for hit in nearest_once(in_blocks(file, 2), "file", query, 3)] == [0, 1, 2]
+    assert len(nearest_once(in_blocks(file, 3), "file", query, 10)) == 4
 
 
 def test_a_zero_row_is_like_nothing() -> None:
@@ -79,22 +89,25 @@ def test_a_row_that_is_not_finite_is_named(bad: float) -> None:
     rows[4321, 5] = bad
     with pytest.raises(InputError, match=r"file: the vector of row 4321 is not finite"):
         VectorIndex(stored(rows), "file")
+    with pytest.raises(InputError, match=r"file: the vector of row 4321 is not finite"):
+        nearest_once(in_blocks(stored(rows), 1000), "file", rows[0], 3)
 
 
 def test_a_file_without_vectors_is_told() -> None:
     with pytest.raises(InputError, match="file holds no vectors"):
         VectorIndex(stored(np.empty((0, 8), dtype=np.float32)), "file")
+    with pytest.raises(InputError, match="file holds no vectors"):
+        nearest_once(stored(np.empty((0, 8), dtype=np.float32)), "file", np.ones(8, dtype=np.float32), 3)
 
 
 def test_vectors_of_another_space_are_refused_and_of_an_unknown_one_warned_of() -> None:
-    query = random_rows(1)[0]
-    with VectorIndex(stored(random_rows()), "file") as index:
-        assert index.check(embedded(query)) is None
-        assert "no fingerprint" in str(index.check(embedded(query, None)))
-        with pytest.raises(InputError, match=r"file holds vectors of 'm' \(f\); those of 'm' \(g\) cannot be compared"):
-            index.check(embedded(query, "g"))
-    with VectorIndex(stored(random_rows(), fingerprint=None), "file") as index:
-        assert "no fingerprint" in str(index.check(embedded(query)))
+    query, file = random_rows(1)[0], stored(random_rows())
+    assert space_warning(file, "file", embedded(query)) is None
+    assert "no fingerprint" in str(space_warning(file, "file", embedded(query, None)))
+    with pytest.raises(InputError, match=r"file holds vectors of 'm' \(f\); those of 'm' \(g\) cannot be compared"):
+        space_warning(file, "file", embedded(query, "g"))
+    unknown = stored(random_rows(), fingerprint=None)
+    assert "no fingerprint" in str(space_warning(unknown, "file", embedded(query)))
 
 
 def test_the_highest_among_many_equal_ones() -> None:

@@ -90,13 +90,12 @@ def _embed(talk: Talk, models: ModelRepository, entry: ModelEntry, texts: list[s
 def _show_nearest(result: Embeddings, source: Path, texts: list[str]) -> None:
     """By the same search as `ovembed query`, over vectors that are in no file yet."""
     from ovembed.corpus import Item, Row, Space, StoredVectors
-    from ovembed.search import VectorIndex
+    from ovembed.search import nearest_once
 
     query, rows = result.vectors[0], result.vectors[1:]
     items = [Row(Item(text, str(source), number)) for number, text in enumerate(texts, start=1)]
     space = Space(result.model, result.fingerprint, rows.shape[1])
-    with VectorIndex(StoredVectors(space, rows, items), str(source)) as index:
-        print_hits(index.nearest(query, _NEAREST))
+    print_hits(nearest_once(StoredVectors(space, rows, items), str(source), query, _NEAREST))
 
 
 def _example_file() -> Path:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import functools
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -24,11 +27,13 @@ from ovembed.cli.target import open_target
 from ovembed.errors import InputError, ModelNotFound, TextError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ovembed.corpus import Space
-    from ovembed.protocols import Embedder
-    from ovembed.search import Hit, VectorIndex
+    from ovembed.protocols import Embedder, Embeddings, Vectors
+    from ovembed.search import Hit
+
+    Nearest: TypeAlias = Callable[[Vectors, int], list[Hit]]
 
 
 def query(
@@ -60,35 +65,38 @@ def query(
     The search is exact. The model is the one of the repository that made the file, unless --model or --url names it;
     vectors of another model are refused.
     """
-    from ovembed import corpus
-    from ovembed.search import VectorIndex
+    from ovembed import corpus, search
 
     first, path = _arguments(text, file, interactive=interactive)
     if prompt is not None and prompt_name is not None:
         raise typer.BadParameter("--prompt and --prompt-name exclude each other.")
     talk = Talk(quiet=quiet)
-    with (
-        stdout_bytes() as stdout,
-        corpus.open_stored(path) as stored,
-        VectorIndex(stored, str(path)) as index,
-        open_target(
-            talk,
-            model=model if model or url else _maker(stored.space, path, repository),
-            urls=url,
-            api_key=api_key,
-            repository=repository,
-            concurrency=concurrency,
-            retries=retries,
-            timeout=timeout,
-        ) as embedder,
-    ):
-        search = _Search(talk, index, embedder, _prompt(embedder, prompt, prompt_name), count)
+    with contextlib.ExitStack() as stack:
+        stdout = stack.enter_context(stdout_bytes())
+        stored = stack.enter_context(corpus.open_stored(path))
+        nearest: Nearest = functools.partial(search.nearest_once, stored, str(path))
+        if interactive:
+            nearest = stack.enter_context(search.VectorIndex(stored, str(path))).nearest
+        embedder = stack.enter_context(
+            open_target(
+                talk,
+                model=model if model or url else _maker(stored.space, path, repository),
+                urls=url,
+                api_key=api_key,
+                repository=repository,
+                concurrency=concurrency,
+                retries=retries,
+                timeout=timeout,
+            )
+        )
+        words = _prompt(embedder, prompt, prompt_name)
+        find = _Search(talk, embedder, words, functools.partial(search.space_warning, stored, str(path)), nearest)
         if first is not None:
-            _show(stdout, first, search(first), json=json, line=interactive)
+            _show(stdout, first, find(first, count), json=json, line=interactive)
         if interactive:
             for line in _lines():
                 try:
-                    _show(stdout, line, search(line), json=json, line=True)
+                    _show(stdout, line, find(line, count), json=json, line=True)
                 except TextError as error:
                     talk.say(f"Not this one: {error.problem}", "yellow")
 
@@ -124,30 +132,30 @@ def _prompt(embedder: Embedder, prompt: str | None, name: str | None) -> str:
     return embedder.query_prompt() if name is None else embedder.prompt(name)
 
 
+@dataclass
 class _Search:
     """From words to rows; warns once where it is unknown whether the file is the model's."""
 
-    def __init__(self, talk: Talk, index: VectorIndex, embedder: Embedder, prompt: str, count: int) -> None:
-        self._talk = talk
-        self._index = index
-        self._embedder = embedder
-        self._prompt = prompt
-        self._count = count
-        self._warned = False
+    talk: Talk
+    embedder: Embedder
+    prompt: str
+    compare: Callable[[Embeddings], str | None]
+    nearest: Nearest
+    warned: bool = False
 
-    def __call__(self, text: str) -> list[Hit]:
+    def __call__(self, text: str, count: int) -> list[Hit]:
         if not text.strip():
             raise InputError("The query is empty.")
-        result = self._embedder.embed([self._prompt + text], truncate=True)
-        self._warn(self._index.check(result))
+        result = self.embedder.embed([self.prompt + text], truncate=True)
+        self._warn(self.compare(result))
         if result.truncated:
-            self._talk.say("The query was cut to the model's length.", "yellow")
-        return self._index.nearest(result.vectors[0], self._count)
+            self.talk.say("The query was cut to the model's length.", "yellow")
+        return self.nearest(result.vectors[0], count)
 
     def _warn(self, warning: str | None) -> None:
-        if warning is not None and not self._warned:
-            self._warned = True
-            self._talk.say(warning, "yellow")
+        if warning is not None and not self.warned:
+            self.warned = True
+            self.talk.say(warning, "yellow")
 
 
 def _show(stdout: IO[bytes], text: str, hits: list[Hit], *, json: bool, line: bool) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ovembed.corpus import precision
+from ovembed.corpus import precision, scratch
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,38 +28,63 @@ def _nothing() -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredVectors:
     """Vectors and their rows, in the order of the input.
 
-    codes: the vectors as they are stored, shape (n, width), in the dtype of the precision; memory-mapped where the
-    format allows (npy, npz), else in memory. rows: read from the file when asked for, by position or in order.
-    total_tokens: where the file tells it beside the rows' own. release: gives back what `rows` holds open.
+    given: the vectors as they are stored, shape (n, width), in the dtype of the precision: an array, of npy and npz a
+    memory map, or what gives its blocks in order, anew at each call. rows: read from the file when asked for, by
+    position or in order. total_tokens: where the file tells it beside the rows' own. release: gives back what is
+    held open.
     """
 
     space: Space
-    codes: Codes
+    given: Codes | Callable[[], Iterator[Codes]]
     rows: Sequence[Row]
     total_tokens: int | None = None
     release: Callable[[], None] = _nothing
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.rows)
+
+    @cached_property
+    def codes(self) -> Codes:
+        """All of them, to be indexed. A file that gives them in order only is read once, into `scratch` where it is
+        large. Raises InputError when it is damaged, or there is no room.
+        """
+        if isinstance(self.given, np.ndarray):
+            return self.given
+        shape = len(self), precision.width(self.space)
+        return scratch.joined(self.given(), shape, precision.dtype(self.space.precision))
 
     @property
     def vectors(self) -> Vectors:
         """float32, shape (n, dimensions). Of float32 files no copy is made; of others all of them are decoded."""
         return precision.decode(self.codes, self.space)
 
-    def blocks(self, size: int = BLOCK_ROWS) -> Iterator[Vectors]:
-        """The vectors in order, float32, so many rows at a time: nothing else of them is in memory."""
-        for start in range(0, len(self), size):
-            yield precision.decode(self.codes[start : start + size], self.space)
+    def code_blocks(self) -> Iterator[Codes]:
+        """The codes in order, some thousand rows at a time, of which nothing is kept.
 
-    def parts(self, size: int = BLOCK_ROWS) -> Iterator[tuple[Sequence[Row], Codes]]:
+        Raises InputError when the file is damaged.
+        """
+        if isinstance(self.given, np.ndarray):
+            codes = np.asarray(self.given)  # slices of a plain array are faster, and go into JSON
+            for start in range(0, len(self), BLOCK_ROWS):
+                yield codes[start : start + BLOCK_ROWS]
+        else:
+            yield from self.given()
+
+    def row_blocks(self) -> Iterator[Sequence[Row]]:
+        """The rows in order, so many at a time."""
+        for start in range(0, len(self), BLOCK_ROWS):
+            yield self.rows[start : start + BLOCK_ROWS]
+
+    def parts(self) -> Iterator[tuple[Sequence[Row], Codes]]:
         """Rows and codes in order, so many at a time."""
-        for start in range(0, len(self), size):
-            yield self.rows[start : start + size], np.asarray(self.codes[start : start + size])
+        start = 0
+        for codes in self.code_blocks():
+            yield self.rows[start : start + len(codes)], codes
+            start += len(codes)
 
     def row(self, position: int) -> Row:
         return self.rows[position]
@@ -70,7 +96,7 @@ class StoredVectors:
         return self.rows[position].item.text
 
     def close(self) -> None:
-        """Let go of the file that rows are read from. The vectors stay."""
+        """Let go of the file. Codes that were asked for before stay."""
         self.release()
 
     def __enter__(self) -> Self:

@@ -24,8 +24,9 @@ class Known:
 
     def __init__(self, stored: StoredVectors) -> None:
         self._stored = stored
+        self._codes = stored.codes  # a damaged file is told before the work, not in the middle of it
         hashes = np.fromiter(
-            (_hash(row.item.text) for rows, _ in stored.parts() for row in rows), dtype=np.uint64, count=len(stored)
+            (_hash(row.item.text) for rows in stored.row_blocks() for row in rows), dtype=np.uint64, count=len(stored)
         )
         self._order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[self._order]
@@ -48,7 +49,7 @@ class Known:
 
     def vectors(self, positions: Sequence[int]) -> Vectors:
         """float32, shape (n, dimensions), in the order of the positions."""
-        return precision.decode(np.asarray(self._stored.codes[list(positions)]), self.space)
+        return precision.decode(np.asarray(self._codes[list(positions)]), self.space)
 
 
 def _hash(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import orjson
 from ovembed.corpus import precision
 from ovembed.corpus.lines import LineRows, Lines
 from ovembed.corpus.rows import Space
-from ovembed.corpus.stored import StoredVectors, reading
+from ovembed.corpus.stored import BLOCK_ROWS, StoredVectors, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,17 +38,25 @@ def row_lines(rows: Sequence[Row], codes: Codes, start: int, space: Space) -> It
 
 
 def read(path: Path) -> StoredVectors:
-    """The vectors are in memory, the rows are not. Lines of other programs do: they need `embedding` alone."""
+    """The vectors come in order, the rows from anywhere. Lines of other programs do: they need `embedding` alone."""
     with reading(path):
         lines = Lines(path)
         space = _space(orjson.loads(lines[0]))
-        codes = np.empty((len(lines), precision.width(space)), dtype=precision.dtype(space.precision))
-        for position, line in enumerate(lines):
-            values = orjson.loads(line)
-            if _space(values) != space:
-                raise ValueError(f"line {position + 1} is of another space than line 1")
-            codes[position] = values["embedding"]
-        return StoredVectors(space, codes, LineRows(lines))
+        return StoredVectors(space, partial(_codes, path, lines, space), LineRows(lines))
+
+
+def _codes(path: Path, lines: Lines, space: Space) -> Iterator[Codes]:
+    dtype = precision.dtype(space.precision)
+    with reading(path):
+        for start in range(0, len(lines), BLOCK_ROWS):
+            block = lines[start : start + BLOCK_ROWS]
+            codes = np.empty((len(block), precision.width(space)), dtype=dtype)
+            for position, line in enumerate(block):
+                values = orjson.loads(line)
+                if _space(values) != space:
+                    raise ValueError(f"line {start + position + 1} is of another space than line 1")
+                codes[position] = values["embedding"]
+            yield codes
 
 
 def _space(line: dict[str, Any]) -> Space:

@@ -28,12 +28,12 @@ def write(stored: StoredVectors, path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         with archive.open(_VECTORS, "w", force_zip64=True) as vectors:
             npy.write_header(vectors, stored.space, len(stored))
-            for _, codes in stored.parts():
+            for codes in stored.code_blocks():
                 vectors.write(codes.tobytes())
         with archive.open(_META, "w", force_zip64=True) as meta:
             meta.write(npy.meta_head(stored.space))
             start = 0
-            for rows, _ in stored.parts():
+            for rows in stored.row_blocks():
                 meta.writelines(npy.meta_lines(rows, start))
                 start += len(rows)
 

@@ -6,11 +6,10 @@ The schema's metadata: `ovembed` holds the space as JSON. Format: https://parque
 from __future__ import annotations
 
 from bisect import bisect_right
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import orjson
 
 from ovembed.corpus import precision
@@ -20,10 +19,12 @@ from ovembed.corpus.stored import BLOCK_ROWS, StoredVectors, reading
 from ovembed.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import pyarrow
+
+    from ovembed.corpus.precision import Codes
 
 _SPACE_KEY = b"ovembed"
 _EMBEDDING = "embedding"
@@ -55,19 +56,19 @@ def write(stored: StoredVectors, path: Path) -> None:
 
 
 def read(path: Path) -> StoredVectors:
-    """The vectors are in memory, the rows are read in groups."""
+    """The vectors come in order, the rows are read in groups."""
     with reading(path):
         file = _open(path)
         space = Space.from_json(orjson.loads(file.schema_arrow.metadata[_SPACE_KEY]))
-        shape = (file.metadata.num_rows, precision.width(space))
-        codes = np.empty(shape, dtype=precision.dtype(space.precision))
-        start = 0
+        rows = ParquetRows(file)
+        return StoredVectors(space, partial(_codes, path, file, space), rows, release=rows.close)
+
+
+def _codes(path: Path, file: pyarrow.parquet.ParquetFile, space: Space) -> Iterator[Codes]:
+    with reading(path):
         for batch in file.iter_batches(BLOCK_ROWS, columns=[_EMBEDDING]):
             numbers = batch.column(_EMBEDDING).flatten().to_numpy(zero_copy_only=False)
-            codes[start : start + len(batch)] = numbers.reshape(len(batch), shape[1])
-            start += len(batch)
-        rows = ParquetRows(file)
-        return StoredVectors(space, codes, rows, release=rows.close)
+            yield numbers.reshape(len(batch), precision.width(space))
 
 
 def open_rows(path: Path) -> ParquetRows:

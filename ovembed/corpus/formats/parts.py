@@ -9,10 +9,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import orjson
 
 from ovembed.corpus.formats import parquet
@@ -21,8 +21,10 @@ from ovembed.corpus.rows import Row, Space
 from ovembed.corpus.stored import StoredVectors, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from ovembed.corpus.precision import Codes
 
 MANIFEST = "manifest.json"
 _PARTS_OPEN = 8
@@ -62,22 +64,28 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read(folder: Path) -> StoredVectors:
-    """All parts as one: the vectors are in memory, the rows are read in groups, of a few parts that are open at a time.
+    """All parts as one: the vectors come in order, the rows are read in groups, of a few parts that are open at a time.
 
     Raises InputError, naming the folder, when it holds no manifest, or a part is not what the manifest says.
     """
     with reading(folder):
         content = orjson.loads((folder / MANIFEST).read_bytes())
         space = Space.from_json(content["space"])
-        codes = []
-        for part in content["parts"]:
-            with parquet.read(folder / part["file"]) as one:
-                same = one.space.is_same(space) and one.space.limit == space.limit
-                if not same or len(one) != part["rows"]:
-                    raise ValueError(f"{part['file']} is not the part of the manifest")
-                codes.append(one.codes)
-        rows = _Rows([folder / part["file"] for part in content["parts"]], [len(one) for one in codes])
-        return StoredVectors(space, np.concatenate(codes), rows, content["tokens"], release=rows.close)
+        parts = [(folder / part["file"], int(part["rows"])) for part in content["parts"]]
+        for file, count in parts:
+            with parquet.read(file) as part:
+                same = part.space.is_same(space) and part.space.limit == space.limit
+                if not same or len(part) != count:
+                    raise ValueError(f"{file.name} is not the part of the manifest")
+        files = [file for file, _ in parts]
+        rows = _Rows(files, [count for _, count in parts])
+        return StoredVectors(space, partial(_codes, files), rows, content["tokens"], release=rows.close)
+
+
+def _codes(files: Sequence[Path]) -> Iterator[Codes]:
+    for file in files:
+        with parquet.read(file) as part:
+            yield from part.code_blocks()
 
 
 class _Rows(Positions[Row]):

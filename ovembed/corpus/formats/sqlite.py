@@ -10,8 +10,10 @@ megabytes of packages, for an index that pays only far beyond what one machine e
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
@@ -19,10 +21,15 @@ import orjson
 from ovembed.corpus import precision
 from ovembed.corpus.positions import Positions
 from ovembed.corpus.rows import Row, Space
-from ovembed.corpus.stored import StoredVectors, reading
+from ovembed.corpus.stored import BLOCK_ROWS, StoredVectors, reading
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ovembed.corpus.precision import Codes
 
 _COLUMNS = ("id", "text", "source", "line", "offset", "tokens", "truncated")
 _SCHEMA = """
@@ -61,37 +68,54 @@ def write(stored: StoredVectors, path: Path) -> None:
 
 
 def read(path: Path) -> StoredVectors:
-    """The vectors are in memory, the rows are not."""
+    """The vectors come in order, the rows from anywhere; rows may have been deleted."""
     with reading(path):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
-            return _read(connection)
-        except (sqlite3.Error, ValueError, LookupError) as error:
+            with _translated():
+                values = connection.execute("SELECT name, value FROM space")
+                space = Space.from_json({name: orjson.loads(value) for name, value in values})
+                rows = _SqlRows(path, connection)
+        except BaseException:
             connection.close()
-            raise ValueError(str(error)) from error
+            raise
+        return StoredVectors(space, partial(_codes, path, connection, space), rows, release=connection.close)
 
 
-def _read(connection: sqlite3.Connection) -> StoredVectors:
-    values = connection.execute("SELECT name, value FROM space")
-    space = Space.from_json({name: orjson.loads(value) for name, value in values})
-    (count,) = connection.execute("SELECT count(*) FROM rows").fetchone()
-    codes = np.empty((count, precision.width(space)), dtype=precision.dtype(space.precision))
-    for position, (blob,) in enumerate(connection.execute("SELECT embedding FROM rows ORDER BY position")):
-        codes[position] = np.frombuffer(blob, dtype=codes.dtype)
-    return StoredVectors(space, codes, _SqlRows(connection, count), release=connection.close)
+def _codes(path: Path, connection: sqlite3.Connection, space: Space) -> Iterator[Codes]:
+    dtype, width = precision.dtype(space.precision), precision.width(space)
+    with reading(path), _translated(), contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute("SELECT embedding FROM rows ORDER BY position")
+        while found := cursor.fetchmany(BLOCK_ROWS):
+            blobs = [blob for (blob,) in found]
+            yield np.frombuffer(b"".join(blobs), dtype).reshape(len(blobs), width)
 
 
 class _SqlRows(Positions[Row]):
-    """Positions in the table count from 1, as SQLite gives them."""
+    """By their place in the order of the table, whose positions count from 1."""
 
-    def __init__(self, connection: sqlite3.Connection, count: int) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
         self._connection = connection
-        self._count = count
+        count, last = connection.execute("SELECT count(*), max(position) FROM rows").fetchone()
+        self._positions: range | NDArray[np.int64] = range(1, count + 1)
+        if count != (last or 0):  # rows were deleted
+            every = connection.execute("SELECT position FROM rows ORDER BY position")
+            self._positions = np.fromiter((position for (position,) in every), np.int64, count)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._positions)
 
     def at(self, position: int) -> Row:
         select = f"SELECT {', '.join(_COLUMNS)} FROM rows WHERE position = ?"  # noqa: S608  names of our own
-        found: tuple[Any, ...] = self._connection.execute(select, (position + 1,)).fetchone()
-        return Row.from_json(dict(zip(_COLUMNS, found, strict=True)))
+        with reading(self._path), _translated():
+            found = self._connection.execute(select, (int(self._positions[position]),)).fetchone()
+            return Row.from_json(dict(zip(_COLUMNS, found, strict=True)))
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ValueError(str(error)) from error
