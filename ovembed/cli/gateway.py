@@ -22,7 +22,7 @@ from ovembed.cli.options import (
     UrlFileOpt,
     option,
 )
-from ovembed.cli.output import Talk
+from ovembed.cli.output import server_talk
 
 _BACKEND = "Backend"
 
@@ -182,7 +182,7 @@ def gateway(
         cors_origins=tuple(cors_origin),
     )
     logs.configure(log_format, access_log=access_log)
-    talk = Talk(quiet=quiet)
+    talk = server_talk(log_format, quiet=quiet)
     if url_file is not None:
         urls.forget(url_file)
     for ignored in ignored_variables(os.environ):

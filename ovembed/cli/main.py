@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovembed import __version__
-from ovembed.cli import bench, demo, deploy, embed, export, gateway, health, models, query, serve, servers
+from ovembed.cli import bench, demo, deploy, embed, export, gateway, health, models, query, serve, servers, streams
 from ovembed.cli.help_groups import GroupedCommand
 from ovembed.errors import NotReady, OvembedError
 
@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     `arguments` None takes those of this process.
     """
     _heed_sigterm()
+    streams.mend()
     try:
         app(arguments)
     except OvembedError as error:

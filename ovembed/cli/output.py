@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import typer
 from rich.console import Console
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, ProgressColumn, Task
     from rich.status import Status
+
+_LOG = logging.getLogger(__name__)
 
 _NEVER_BROKEN = 20  # characters of a cell in a terminal that is wide enough for several of them
 _WIDE = 80
@@ -51,6 +54,26 @@ class Talk:
         from rich.progress import Progress
 
         return Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+
+class LoggedTalk(Talk):
+    """The same as log lines, for programs that read stderr line by line; nothing that moves."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__(quiet=True)
+        self._level = logging.DEBUG if quiet else logging.INFO
+
+    def say(self, message: str, style: str = "") -> None:  # noqa: ARG002
+        _LOG.log(self._level, "%s", message)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        for row in rows:
+            self.say(", ".join(f"{column.strip()}: {cell.strip()}" for column, cell in zip(columns, row, strict=True)))
+
+
+def server_talk(log_format: Literal["text", "json"], *, quiet: bool) -> Talk:
+    """Of a server, whose log lines are of that form."""
+    return Talk(quiet=quiet) if log_format == "text" else LoggedTalk(quiet=quiet)
 
 
 def line_column(line: Callable[[], str]) -> ProgressColumn:

@@ -38,7 +38,7 @@ from ovembed.cli.options import (
     UrlFileOpt,
     option,
 )
-from ovembed.cli.output import Talk
+from ovembed.cli.output import Talk, server_talk
 
 if TYPE_CHECKING:
     from ovembed.engine import EngineSettings
@@ -176,12 +176,13 @@ def serve(
     backends.check_options(context, choices)
     selection = Selection(ModelRepository(repository, config), tuple(model or ()))
     entries = selection.entries()
-    talk = Talk(quiet=quiet)
     origins = tuple(cors_origin or ())
     if not choices.in_this_process:
         served = Served(entries, selection.config_path, host, port, bool(model), api_key_file, origins)
-        backends.serve_elsewhere(context, choices, served, talk, url_file=url_file)
+        backends.serve_elsewhere(context, choices, served, Talk(quiet=quiet), url_file=url_file)
         return
+    logs.configure(log_format, access_log=access_log)
+    talk = server_talk(log_format, quiet=quiet)
     engine_settings = EngineSettings(
         streams, threads, inference_precision, default_cache_dir(), map_weights=False, low_latency=low_latency
     )
@@ -207,7 +208,6 @@ def serve(
             raise InputError("--tune finds the size of batches too: leave out --max-batch-tokens.")
         for entry in entries:
             _tune(talk, entry, engine_settings)
-    logs.configure(log_format, access_log=access_log)
     if url_file is not None:
         urls.forget(url_file)
 
