@@ -20,6 +20,8 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families  # noqa: TID253
 
+from ovembed.errors import InputError
+from ovembed.http.listener import Tls
 from tests.test_serve_process import PATIENCE_S, Server, address, post, run_and_fail, served, time_it_is_read
 
 if TYPE_CHECKING:
@@ -78,7 +80,9 @@ def test_openai_s_client_needs_one_of_the_keys_and_health_does_not(
 def test_logs_tell_every_request_but_no_text_and_no_key(
     repository: ModelRepository, tmp_path: Path, key_file: Path, log_format: str
 ) -> None:
-    arguments = ("--api-key-file", str(key_file), "--access-log", "--log-format", log_format, "--quiet")
+    arguments = ["--api-key-file", str(key_file), "--access-log", "--log-format", log_format]
+    if log_format == "text":
+        arguments.append("--quiet")
     with tiny(repository, tmp_path, *arguments) as server:
         with server.client() as client:
             for key in ("key-of-alice", "wrong-key"):
@@ -99,6 +103,10 @@ def test_logs_tell_every_request_but_no_text_and_no_key(
         assert {entry["path"] for entry in requests} == {"/v1/embeddings"}
         [warning] = [entry for entry in entries if entry["level"] == "WARNING"]
         assert "holds no key" in warning["message"]
+        said = [entry["message"] for entry in entries if entry["logger"] == "ovembed.cli.output"]
+        assert said[0].startswith("tiny: fp32")
+        assert said[1].startswith(f"Serving on {server.url}")
+        assert said[2:] == ["Stopped."]
     else:
         assert "method=POST path=/v1/embeddings status=200" in lines[0]
         assert "request_id=id-12" in lines[0]
@@ -152,6 +160,27 @@ def test_tls(repository: ModelRepository, tmp_path: Path, in_one_file: bool) -> 
         assert server.stop()[0] == 0
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not here")
+def test_tls_files_that_do_not_go_together_are_told(tmp_path: Path) -> None:
+    def make(name: str, *key: str) -> Path:
+        path = tmp_path / name
+        subject = () if key[0] == "genpkey" else ("-subj", "/CN=localhost")
+        subprocess.run(["openssl", *key, *subject, "-out", str(path)], capture_output=True, check=True)
+        return path
+
+    new_key = ("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+    key, other, locked = (
+        make("key", *new_key),
+        make("other", *new_key),
+        make("locked", *new_key, "-aes256", "-pass", "pass:x"),
+    )
+    cert = make("cert", "req", "-x509", "-key", str(key))
+    Tls(cert, key).check()
+    for wrong, problem in ((other, "not that of the cert"), (locked, "key is encrypted"), (None, "do not hold")):
+        with pytest.raises(InputError, match=problem):
+            Tls(cert, wrong).check()
+
+
 def status_until(server: Server, path: str, wanted: int) -> httpx.Response:
     """Ask anew, each time on a connection of its own, until the answer is that one."""
     deadline = time.monotonic() + PATIENCE_S
@@ -175,8 +204,11 @@ def test_told_to_stop_it_says_so_and_finishes_what_it_has(repository: ModelRepos
             assert refused.status_code == 503
             assert refused.json()["error"]["code"] == "shutting_down"
             assert "Retry-After" in refused.headers
+            assert refused.headers["Connection"] == "close"
             connection.sendall(BODY[5:])
-            assert read_all(connection).startswith(b"HTTP/1.1 200")
+            reply = read_all(connection)
+            assert reply.startswith(b"HTTP/1.1 200")
+            assert b"connection: close\r\n" in reply
         _, talk = server.process.communicate(timeout=PATIENCE_S)
     assert server.process.returncode == 0
     assert talk.splitlines()[-1] == "Stopped."

@@ -445,6 +445,23 @@ def test_a_file_without_keys_is_told_at_the_start_and_later_leaves_the_old_ones(
     assert not keys.allows(b"first-key")
 
 
+def test_a_file_that_can_be_read_again_counts_though_it_is_the_same(
+    key_file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> tuple[bytes, ...]:
+        raise InputError(f"{path} cannot be read.")
+
+    keys = KeyFile(key_file)
+    key_file.write_text("another\n")
+    with monkeypatch.context() as patched:
+        patched.setattr("ovembed.http.keys.read_keys", refuse)
+        assert keys.allows(b"first-key")
+        assert not keys.allows(b"another")
+    assert keys.allows(b"another")
+    assert not keys.allows(b"first-key")
+    assert len(caplog.records) == 1
+
+
 # Request ids and logs
 
 

@@ -54,16 +54,22 @@ class Guards:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def part(message: Message) -> None:
+            """While the server drains, it keeps no connection: the next request on it could not be answered."""
+            if self._traffic.draining and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
         if scope["method"] in _OPEN_METHODS:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, part)
             return
         try:
             if self._keys is not None:
                 self._keys.check(scope)
             self._traffic.check()
-            await self._run(scope, receive, send)
+            await self._run(scope, receive, part)
         except OvembedError as error:
-            await self._render(Request(scope), error)(scope, receive, send)
+            await self._render(Request(scope), error)(scope, receive, part)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ShuttingDown for a request that is cut off, at the end of the grace, before its reply began."""

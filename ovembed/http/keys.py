@@ -33,6 +33,7 @@ class KeyFile:
         self._path = path
         self._stamp = stamp(path)
         self._digests = self._read_digests()
+        self._told = ""
 
     def check(self, scope: Scope) -> None:
         """Raises Unauthorized for a request without one of the keys."""
@@ -46,14 +47,18 @@ class KeyFile:
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
     def _refresh(self) -> None:
+        """A file that cannot be used is tried again each time, for it may become so unchanged; it is told of once."""
+        found = stamp(self._path)
+        if found == self._stamp:
+            return
         try:
-            found = stamp(self._path)
-            if found == self._stamp:
-                return
-            self._stamp = found  # also of a file without keys: it is complained about once
             self._digests = self._read_digests()
         except InputError as error:
-            _LOG.warning("%s The keys known before still count.", error)
+            if str(error) != self._told:
+                _LOG.warning("%s The keys known before still count.", error)
+            self._told = str(error)
+        else:
+            self._stamp, self._told = found, ""
 
     def _read_digests(self) -> tuple[bytes, ...]:
         return tuple(hashlib.sha256(key).digest() for key in read_keys(self._path))

@@ -28,12 +28,27 @@ class Tls:
 
     def check(self) -> None:
         """Raises InputError when they cannot be used."""
+        files = f"{self.cert} and {self.key}" if self.key else str(self.cert)
+
+        def ask_nobody() -> str:
+            raise InputError(f"{files} cannot be used for TLS: the key is encrypted. Decrypt it: openssl pkey -in FILE")
+
         try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self.cert, self.key)
-        except OSError as error:  # ssl.SSLError is one
-            files = f"{self.cert} and {self.key}" if self.key else str(self.cert)
-            reason = getattr(error, "reason", None) or error.strerror
-            raise InputError(f"{files} cannot be used for TLS ({reason}). Check --tls-cert and --tls-key.") from error
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(self.cert, self.key, password=ask_nobody)
+        except OSError as error:
+            raise InputError(
+                f"{files} cannot be used for TLS ({_tls_problem(error)}). Check --tls-cert and --tls-key."
+            ) from error
+
+
+def _tls_problem(error: OSError) -> str:
+    """In words of ours where OpenSSL has none but its own names."""
+    if not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno or 0)
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "the key is not that of the certificate"
+    return "they do not hold a certificate and its key, in PEM"
 
 
 @contextlib.contextmanager
@@ -89,7 +104,9 @@ def _listening(host: str, port: int) -> Iterator[None]:
             raise ServerError(
                 f"Port {port} on {host} is in use. Choose another with --port (0: a free one)."
             ) from error
-        raise ServerError(f"Cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}).") from error
+        step = "Choose --port 1024 or above." if error.errno == errno.EACCES else "Check --host."
+        reason = os.strerror(error.errno or 0)
+        raise ServerError(f"Cannot listen on port {port} of {host} ({reason}). {step}") from error
 
 
 def url_of(listener: socket.socket, tls: Tls | None = None) -> str:
