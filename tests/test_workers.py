@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,12 @@ from ovembed.engine import EngineSettings
 from ovembed.errors import EngineError, ModelUnready
 from ovembed.repository import ModelRepository
 from ovembed.server.reload import Outcome
+from ovembed.server.selection import Selection
 from ovembed.server.settings import ServeSettings, default_queued_tokens
-from ovembed.server.workers import merging
+from ovembed.server.workers import merging, supervisor
 from ovembed.server.workers.channel import Channel, Gone, Unanswered
 from ovembed.server.workers.crew import Crew
-from ovembed.server.workers.questions import GetFamilies
+from ovembed.server.workers.questions import GetFamilies, Job
 from tests.test_operations import texts_embedded
 from tests.test_serve_process import PATIENCE_S, Server, address, post, run_and_fail, served, wait_until
 
@@ -227,6 +229,29 @@ def test_what_a_worker_has_counted_counts_once_while_and_after_it_ends() -> None
         assert len(list(crew)) == 1
 
     asyncio.run(scenario())
+
+
+def test_a_worker_that_gives_no_sign_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_LOOK_EVERY_S", 0)
+    monkeypatch.setattr(supervisor, "_PATIENCE_S", 0.1)
+
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair()
+        silent = await asyncio.create_subprocess_exec("sleep", str(PATIENCE_S))
+        with socket.socket() as listener, theirs:
+            job = Job(Selection(ModelRepository("models")), ServeSettings())
+            worker = supervisor._Worker(supervisor._Share(1, listener, (0,), job), silent)
+            worker._channel = await Channel.open(ours, held)
+            worker.listened = True
+            watching = asyncio.create_task(worker.watch())
+            assert await silent.wait() == -signal.SIGKILL
+            assert "no sign" in str(worker.failure)
+        await watching
+        worker._channel.close()
+
+    async def held(_: object) -> None: ...
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
 
 # The whole server

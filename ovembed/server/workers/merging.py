@@ -57,5 +57,5 @@ def first_problem(problems: Sequence[OvembedError | None], missing: int) -> Ovem
     """`missing`: workers that did not answer."""
     told = next((problem for problem in problems if problem is not None), None)
     if told is None and missing:
-        return ModelUnready(f"{missing} of the workers {'has' if missing == 1 else 'have'} ended and will be back.")
+        return ModelUnready(f"{missing} of the workers {'does' if missing == 1 else 'do'} not answer now.")
     return told

@@ -53,7 +53,11 @@ class GetOutcome:
     """Of a worker; the Outcome of a reload."""
 
 
-OfOne: TypeAlias = GetFamilies | GetProblem | GetOutcome
+class GetSign:
+    """Of a worker; None, when its loop runs."""
+
+
+OfOne: TypeAlias = GetFamilies | GetProblem | GetOutcome | GetSign
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from ovembed import cores
 from ovembed.errors import OvembedError, ServerError
 from ovembed.http.listener import again, bound_together, url_of
 from ovembed.server.reload import follow, logged
-from ovembed.server.workers.channel import Channel
+from ovembed.server.workers.channel import Channel, Unanswered
 from ovembed.server.workers.crew import Crew
 from ovembed.server.workers.questions import (
     Failed,
     GetJob,
     GetOutcome,
+    GetSign,
     Job,
     Listening,
     Loaded,
@@ -41,6 +42,8 @@ _LOG = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 30.0
 _AFTER_THE_GRACE_S = 5.0
+_LOOK_EVERY_S = 5.0
+_PATIENCE_S = 30.0  # with a loop that does not run, which nothing that a worker does takes
 
 
 def supervise(selection: Selection, settings: ServeSettings, *, on_ready: Callable[[str], None]) -> None:
@@ -90,7 +93,7 @@ class _Supervisor:
     async def run(self, on_ready: Callable[[str], None]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._be_told_to_stop)
+            loop.add_signal_handler(number, self._be_told_to_stop, number)
         keepers = [asyncio.create_task(self._keep(share)) for share in self._shares]
         companion = asyncio.create_task(self._announce_and_follow(on_ready))
         told = asyncio.create_task(self._stopping.wait())
@@ -107,9 +110,9 @@ class _Supervisor:
             if isinstance(result, Exception):
                 raise result
 
-    def _be_told_to_stop(self) -> None:
-        """Told twice, there is no grace."""
-        if self._stopping.is_set():
+    def _be_told_to_stop(self, number: signal.Signals) -> None:
+        """As with one process: whoever presses Ctrl-C again does not wait for the grace."""
+        if self._stopping.is_set() and number == signal.SIGINT:
             for worker in self._crew:
                 worker.kill()
         self._stopping.set()
@@ -133,7 +136,9 @@ class _Supervisor:
             self._crew.join(share.number, worker)
             if self._stopping.is_set():
                 worker.stop()
+            watching = asyncio.create_task(worker.watch())
             code = await worker.ended(self._settings.grace_s)
+            watching.cancel()
             self._crew.leave(share.number)
             if self._stopping.is_set():
                 return
@@ -207,6 +212,22 @@ class _Worker:
     def kill(self) -> None:
         if self._process.returncode is None:
             self._process.kill()
+
+    async def watch(self) -> None:
+        """End it when it is there but does not answer: who is connected to it waits in vain."""
+        with contextlib.suppress(Unanswered):
+            while True:
+                await asyncio.sleep(_LOOK_EVERY_S)
+                if self.listened and not await self._gives_sign():
+                    self.failure = ServerError(f"it gave no sign for {_PATIENCE_S:g} s.")
+                    self.kill()
+
+    async def _gives_sign(self) -> bool:
+        try:
+            await asyncio.wait_for(self.ask(GetSign()), _PATIENCE_S)
+        except TimeoutError:
+            return False
+        return True
 
     async def ended(self, grace_s: float) -> int:
         """Its exit code; told to stop, it is ended after the grace."""

@@ -25,6 +25,7 @@ from ovembed.server.workers.questions import (
     GetJob,
     GetOutcome,
     GetProblem,
+    GetSign,
     Job,
     Listening,
     Loaded,
@@ -122,6 +123,8 @@ class _Worker:
                 return None
             case GetOutcome():
                 return await self.reloader.reload()
+            case GetSign():
+                return None
 
 
 async def _leave_with(channel: Channel) -> None:
