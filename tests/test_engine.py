@@ -183,3 +183,14 @@ def test_one_stream_has_all_threads_already(repository: ModelRepository, monkeyp
     monkeypatch.setattr(openvino_engine, "_compile", lambda *work: compiled.append(_compile(*work)) or compiled[-1])
     OpenVINOEngine.load(repository.get("tiny"), EngineSettings(streams=1, threads=2, low_latency=True))
     assert len(compiled) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"<xml", b"weights"])
+def test_what_is_no_openvino_model_is_told_without_the_words_of_other_readers(
+    repository: ModelRepository, tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(repository.folder / "tiny", tmp_path / "tiny")
+    (folder / "openvino_model.xml").write_bytes(content)
+    with pytest.raises(EngineError, match=r"openvino_model\.xml is not an OpenVINO model"):
+        OpenVINOEngine.load(read_model(folder))
+    assert capfd.readouterr() == ("", "")

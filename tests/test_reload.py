@@ -330,6 +330,18 @@ def test_a_broken_new_model_leaves_the_others_and_is_loaded_once_mended(site: Si
     site.ask(scenario)
 
 
+def test_a_folder_that_is_not_there_is_told_but_not_one_in_the_cloud(site: Site) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        site.rewrite(lambda graphs: [*graphs, {"name": "far", "base_path": "s3://bucket/far"}])
+        await reload(client, 200)
+        site.add_again("mistyped")
+        assert "mistyped holds no exported model" in (await reload(client, 400))["error"]
+        assert await states(client) == {"tiny": ("AVAILABLE", "OK"), "mistyped": ("LOADING", "FAILED_PRECONDITION")}
+        assert (await embed(client, "tiny")).status_code == 200
+
+    site.ask(scenario)
+
+
 def test_models_that_were_not_chosen_at_the_start_stay_out(models: ModelRepository) -> None:
     site = Site(models, "tiny")
 

@@ -34,6 +34,8 @@ _KERNEL_CACHE_CAPACITY = 2048
 # slower; at 128 the mean cosine to the source falls below 0.999 (MiniLM, 3,000 sentences).
 _ACTIVATION_GROUP_SIZE = 64
 
+_HEAD_BYTES = 4096  # of a model's file; its root element is among them
+
 # After so many batches that found no other at work, the next is taken to be alone too. One with all threads that is
 # not alone, as when two clients ask in turn, costs a quarter of the speed.
 _ALONE_IN_A_ROW = 8
@@ -142,6 +144,7 @@ class OpenVINOEngine:
         with _translated(f"{files.tokenizer_path} cannot be read"):
             tokenizer = load_tokenizer(files.tokenizer_path)
         with _translated(f"{files.model_path} cannot be loaded; export the model again"):
+            _check_kind(files.model_path)
             model = ov.Core().read_model(files.model_path, config={"ENABLE_MMAP": settings.map_weights})
             pooled = with_pooling(model, None if files.pooled else spec.pooling, normalize=spec.normalize)
             compiled = _compile(pooled, settings)
@@ -205,6 +208,13 @@ class OpenVINOEngine:
         if "token_type_ids" in self._inputs:
             feed["token_type_ids"] = np.zeros_like(ids)
         return feed
+
+
+def _check_kind(path: Path) -> None:
+    """OpenVINO shows what is no IR to the readers of all other formats, and some of them complain on stderr."""
+    with path.open("rb") as file:
+        if b"<net" not in file.read(_HEAD_BYTES):
+            raise EngineError(f"{path} is not an OpenVINO model; export the model again.")
 
 
 def _requests(compiled: ov.CompiledModel, count: int) -> queue.SimpleQueue[ov.InferRequest]:

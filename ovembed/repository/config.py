@@ -90,8 +90,9 @@ def read(path: Path) -> ServingConfig:
     except OSError as error:
         raise RepositoryError(f"{path} cannot be read: {error.strerror}.") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "not an object with lists of named entries"
         raise ConfigInvalid(
-            f"{path} is not an OVMS configuration ({error!r}). Mend it, or name another with --config."
+            f"{path} is not an OVMS configuration ({reason}). Mend it, or name another with --config."
         ) from error
     return ServingConfig(graphs, content, {name: entry for name, entry in models.items() if _is_graph(path, entry)})
 

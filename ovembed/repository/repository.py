@@ -66,6 +66,12 @@ class ModelRepository:
         serving = config.read(self.config_path)
         return [name for name in serving.names if model.is_model(self.config_path.parent / serving.base_path(name))]
 
+    def missing_names(self) -> list[str]:
+        """Served names whose folder is not there; one in the cloud ("s3://...") is there for others."""
+        serving, home = config.read(self.config_path), self.config_path.parent
+        places = {name: serving.base_path(name) for name in serving.names}
+        return [name for name, place in places.items() if "://" not in place and not (home / place).exists()]
+
     def other_names(self) -> list[str]:
         """Served names of the graphs that are not ours, in the order of the config file."""
         ours = set(self.names())

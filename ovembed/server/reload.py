@@ -56,7 +56,7 @@ def logged(reload: Reload) -> Reload:
         for change in outcome.changes:
             _LOG.info("Reload: %s", change)
         for problem in outcome.problems:
-            _LOG.warning("Reload: %s What was served before is served still.", problem)
+            _LOG.warning("Reload: what was served before is served still. %s", problem)
         return outcome
 
     return reload_and_log

@@ -35,15 +35,15 @@ class Selection:
     def names(self, served: Collection[str]) -> list[str]:
         """Of the models to serve now, in the order of the configuration file.
 
-        Graphs of other kinds are passed over, but a folder that holds no model of ours any more and was `served`, or
-        chosen, is not one of them. Raises ConfigMissing or ConfigInvalid.
+        Graphs of other kinds are passed over. A folder that is not there is not one of them, nor is one that holds no
+        model of ours any more and was `served`, or chosen. Raises ConfigMissing or ConfigInvalid.
         """
         listed = self.repository.listed()
         if not self.config_path.exists():
             raise ConfigMissing(f"{self.config_path} is missing.")
         if self.chosen:
             return [name for name in listed if name in self.chosen]
-        ours = {*self.repository.names(), *served}
+        ours = {*self.repository.names(), *self.repository.missing_names(), *served}
         return [name for name in listed if name in ours]
 
     def entry(self, name: str) -> ModelEntry:
