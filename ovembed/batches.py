@@ -2,7 +2,7 @@
 
 A batch costs its longest text times its count, and a little of its own, so texts of like length share one. A shape
 that the engine has not met costs kernels that must be made first, a third of a small batch's time, and memory to keep
-them: lengths and counts are taken from short ladders.
+them, 4 MB for a model of six layers: lengths and counts are taken from short ladders.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DEFAULT_BATCH_TOKENS = 1024
 
 # What a batch costs before its first token, in tokens: more padding than that is worth a batch of its own.
-_COST_OF_A_BATCH = 8
+_COST_OF_A_BATCH = 12
 
 
 def padded_length(length: int) -> int:
@@ -35,7 +35,7 @@ def plan(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
     """Group positions so that padded length times count stays within the budget; a text above it runs alone.
 
     Every position comes exactly once. The longest batches come first, so that workers sharing them end
-    together. A batch that is not full has a count of the ladder: in a long job, remainders would have every count.
+    together. What is left of a group makes batches of a power of two: in a long job, remainders would have every count.
     """
     groups: list[list[int]] = []
     longest = 0
@@ -52,12 +52,12 @@ def plan(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
 
 
 def _of_few_counts(group: list[int], longest: int, max_batch_tokens: int) -> list[list[int]]:
-    """The group itself where it is full, else batches of counts of the ladder."""
+    """The group itself where it is full, else a batch for each power of two in its count, the largest first."""
     if longest * (len(group) + 1) > max_batch_tokens:
         return [group]
     parts = []
     while group:
-        count = full_count(len(group))
+        count = 1 << (len(group).bit_length() - 1)
         parts.append(group[:count])
         group = group[count:]
     return parts
