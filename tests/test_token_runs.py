@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,10 +88,16 @@ def test_runs_overlap_by_whole_words(measure: Measure) -> None:
 
 
 def test_characters_that_people_see_stay_whole(measure: Measure) -> None:
-    family = "👩‍👩‍👧‍👦"
-    for item in runs(family * 20 + "e\u0301" * 40, measure, 8):
-        assert item.text[0] not in "\u200d\u0301"
-        assert not item.text.endswith("\u200d")
+    characters = [seen for seen in ("👩‍👩‍👧‍👦", "e\u0301", "🇩🇪", "👍🏽", "\u1112\u1161\u11ab", "❤️") for _ in range(40)]
+    borders = {0, *accumulate(map(len, characters))}
+    for item in runs("".join(characters), measure, 8):
+        assert {item.offset, item.offset + len(item.text)} <= borders
+
+
+def test_a_word_keeps_the_marks_behind_its_last_letter(measure: Measure) -> None:
+    text = "cafe\u0301 noir I ❤️ it " * 20
+    words = {word for item in runs(text, measure, 8) for word in item.text.split()}
+    assert words <= set(text.split())
 
 
 def test_a_document_longer_than_memory_is_cut_as_it_comes(measure: Measure) -> None:

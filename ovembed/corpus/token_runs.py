@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from ovembed.corpus.rows import Item
@@ -22,7 +23,10 @@ _WINDOW_CHARACTERS = 64 * 1024
 _WORD_CHARACTERS = 1024
 # Standing alone, a word never has so many times the tokens that it has in its place.
 _SURELY = 4
-_JOINERS = {"\u200d", "\ufe0e", "\ufe0f"}
+_JOINER = "\u200d"
+# What belongs to the character before it and is no mark: vowels and finals of Hangul, skin tones, tags of flags.
+_FOLLOWERS = (("\u1160", "\u11ff"), ("\U0001f3fb", "\U0001f3ff"), ("\U000e0020", "\U000e007f"))
+_FLAG_LETTERS = ("\U0001f1e6", "\U0001f1ff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +132,15 @@ class _Cutter:
         return begin
 
     def _units(self, text: str) -> list[_Unit]:
-        """Words with the number of their tokens; longer ones in parts that fit also when they stand alone."""
+        """Words with the number of their tokens; longer ones in parts that fit also when they stand alone.
+
+        Tokenizers that take no notice of accents leave those after a word's last letter to nobody: they are the word's.
+        """
         units: list[_Unit] = []
-        for start, stop, tokens in self._measure(text).by_word():
-            begin = start + len(text[start:stop]) - len(text[start:stop].lstrip())
+        ended = 0
+        for start, end, tokens in self._measure(text).by_word():
+            begin = max(ended, end - len(text[start:end].lstrip()))
+            stop = ended = _after_character(text, end)
             if begin < stop:
                 short = stop - begin <= _WORD_CHARACTERS and _SURELY * tokens <= self._room
                 units.extend([_Unit(begin, stop, tokens)] if short else self._parts(text, begin, stop))
@@ -148,6 +157,13 @@ class _Cutter:
             yield from self._parts(text, middle, stop)
 
 
+def _after_character(text: str, place: int) -> int:
+    """The first place from `place` on where a character that people see ends."""
+    while place < len(text) and _joined(text, place):
+        place += 1
+    return place
+
+
 def _between_characters(text: str, near: int, start: int, stop: int) -> int | None:
     """The place nearest after or before `near` where a character that people see ends; None if it is but one."""
     places = [*range(near, stop), *range(near - 1, start, -1)]
@@ -155,6 +171,15 @@ def _between_characters(text: str, near: int, start: int, stop: int) -> int | No
 
 
 def _joined(text: str, place: int) -> bool:
-    """Do marks or joiners tie the code points on both sides into one character?"""
-    after = text[place]
-    return unicodedata.category(after).startswith("M") or after in _JOINERS or text[place - 1] == "\u200d"
+    """Are the code points on both sides part of one character? A subset of https://www.unicode.org/reports/tr29/."""
+    before, after = text[place - 1], text[place]
+    if _JOINER in {before, after} or unicodedata.category(after).startswith("M"):
+        return True
+    if _is_flag_letter(before) and _is_flag_letter(after):
+        letters = takewhile(_is_flag_letter, (text[earlier] for earlier in range(place - 1, -1, -1)))
+        return sum(1 for _ in letters) % 2 == 1
+    return any(first <= after <= last for first, last in _FOLLOWERS)
+
+
+def _is_flag_letter(character: str) -> bool:
+    return _FLAG_LETTERS[0] <= character <= _FLAG_LETTERS[1]
