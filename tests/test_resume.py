@@ -152,7 +152,7 @@ def test_the_share_is_that_of_the_work_there_was(tmp_path: Path) -> None:
 
     def entries() -> Iterable[Item]:
         nonlocal taken
-        for taken, text in enumerate(["text"] * 8 * CHUNK_TEXTS, start=1):
+        for taken, text in enumerate(map(str, range(8 * CHUNK_TEXTS)), start=1):
             yield Item(text, "a", taken)
 
     def shares(*, resume: bool, fails_after: int = 10_000) -> list[float | None]:
@@ -258,7 +258,7 @@ class Tokenizing(FakeEngine):
 
 
 def test_many_texts_at_fault_cost_one_more_look_at_the_others(tmp_path: Path) -> None:
-    texts = [text if place % 3 else "x" * 60 for place, text in enumerate(lines(CHUNK_TEXTS))]
+    texts = [text if place % 3 else text + "x" * 60 for place, text in enumerate(lines(CHUNK_TEXTS))]
     engine = Tokenizing(make_spec(max_tokens=40))
     summary = embed(tmp_path / "a.npy", texts, engine)
     assert engine.given == CHUNK_TEXTS + summary.texts
@@ -275,6 +275,22 @@ class Watched(FakeEngine):
             return bytes(tokens[1:-1]).decode()
 
         return sorted(text(tokens) for batch in self.batches for tokens in batch)
+
+
+def test_equal_texts_of_a_chunk_are_run_once(tmp_path: Path) -> None:
+    engine = Watched(make_spec(max_tokens=40))
+    texts = ["one", "two", "one", "x" * 60, "two", "", "x" * 60, "one", "three"]
+    summary = embed(tmp_path / "a.npy", texts, engine)
+    assert engine.texts == ["one", "three", "two"]
+    assert (summary.texts, summary.refused, summary.repeated) == (6, 3, 3)
+    assert summary.tokens == sum(len(text) + 2 for text in engine.texts)
+    with open_stored(tmp_path / "a.npy") as stored:
+        assert [row.item.line for row in stored.rows] == [1, 2, 3, 5, 8, 9]
+        expected = [engine.row([1, *row.item.text.encode(), 2]) for row in stored.rows]
+        np.testing.assert_array_equal(stored.vectors, expected)
+        assert [row.tokens for row in stored.rows] == [len(row.item.text) + 2 for row in stored.rows]
+    refused = [json.loads(line)["line"] for line in (tmp_path / "a.npy.errors.jsonl").read_text().splitlines()]
+    assert refused == [4, 6, 7]
 
 
 @pytest.mark.parametrize("output", ["a.npy", "a.sqlite"])
@@ -383,7 +399,7 @@ class OneAhead(FakeEngine):
 
 
 def test_a_chunk_is_tokenized_while_the_one_before_runs(tmp_path: Path) -> None:
-    texts = ["text"] * (2 * CHUNK_TEXTS)
+    texts = [f"text {number}" for number in range(2 * CHUNK_TEXTS)]
     assert embed(tmp_path / "a.npy", texts, OneAhead()).texts == 2 * CHUNK_TEXTS
 
 

@@ -128,8 +128,12 @@ def conclude(talk: Talk, summary: Summary, pace: Pace, output: Path | None) -> N
         talk.say(f"Cut to the model's length: {cut}.", "yellow")
     if output is None:
         return
-    earlier = {"from the job that broke off": summary.resumed, "unchanged": summary.reused}
-    notes = [f"{count:,} {what}" for what, count in earlier.items() if count]
+    spared = {
+        "from the job that broke off": summary.resumed,
+        "unchanged": summary.reused,
+        "repeated": summary.repeated,
+    }
+    notes = [f"{count:,} {what}" for what, count in spared.items() if count]
     told = f" ({', '.join(notes)})" if notes else ""
     talk.say(f"{summary.texts:,} texts{told}, {summary.tokens:,} tokens in {pace.total} -> {output}")
     if summary.refused:

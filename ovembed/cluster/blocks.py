@@ -65,7 +65,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What became of the block of that number and key; `space` is None when none of its texts has a row."""
+    """What became of the block of that number and key; `space` is None when none of its texts has a row.
+
+    tokens, repeated: as in a Summary.
+    """
 
     number: int
     key: str
@@ -75,6 +78,7 @@ class Embedded:
     truncated: int
     truncated_places: tuple[str, ...]
     refused: tuple[Refused, ...]
+    repeated: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"space": self.space and self.space.to_json()}

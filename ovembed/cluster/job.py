@@ -90,7 +90,8 @@ def embed_on_ray(
     clean(folder, manifest)
     resumed = sum(block.rows for block in earlier.values())
     places = tuple(place for block in done for place in block.truncated_places)[:EXAMPLES]
-    return Summary(manifest.rows, manifest.tokens, manifest.truncated, manifest.refused, resumed, 0, places)
+    repeated = sum(block.repeated for block in done)
+    return Summary(manifest.rows, manifest.tokens, manifest.truncated, manifest.refused, resumed, 0, repeated, places)
 
 
 def _kind(entry: ModelEntry, options: Options) -> str:

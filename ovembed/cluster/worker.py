@@ -57,9 +57,9 @@ class Worker:
         return targets.load_embedder(replace(read_model(self._model), name=self._task.name), settings)
 
     def _embed(self, block: Block) -> Embedded:
-        collected = _Collected()
+        collected, repeated = _Collected(), 0
         try:
-            embed_corpus(read_texts(block), self._embedder, collected, self._task.options)
+            repeated = embed_corpus(read_texts(block), self._embedder, collected, self._task.options).repeated
         except InputError:
             if self._task.options.strict or not collected.standing.refused:
                 raise
@@ -79,6 +79,7 @@ class Worker:
             truncated=standing.truncated,
             truncated_places=tuple(row.item.place for row in rows if row.truncated)[:EXAMPLES],
             refused=tuple(refused for part in collected.parts for refused in part.refused),
+            repeated=repeated,
         )
         with whole(block.result) as file:
             write_result(embedded, file)

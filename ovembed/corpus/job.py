@@ -73,6 +73,7 @@ class Progress:
 class Summary:
     """What there is now: `resumed` of the texts by a job before, `reused` from an earlier output.
 
+    tokens: of the texts that were run. repeated: texts that were not, since one beside them is the same.
     `truncated_places` names a few of the texts that were cut.
     """
 
@@ -82,6 +83,7 @@ class Summary:
     refused: int
     resumed: int
     reused: int
+    repeated: int
     truncated_places: tuple[str, ...]
 
 
@@ -150,7 +152,7 @@ class _Chunk:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Rows of the items at `positions` of a chunk, with their vectors, cut already."""
+    """Rows of the items at `positions` of a chunk, with their vectors, cut already; `repeated` of them were not run."""
 
     positions: Sequence[int]
     rows: Sequence[Row]
@@ -158,6 +160,7 @@ class _Part:
     space: Space
     tokens: int
     computed_tokens: int | None
+    repeated: int = 0
 
 
 class _Job:
@@ -176,6 +179,7 @@ class _Job:
         self._known = known if known is not None and self._is_usable(known) else None
         self._computed: int | None = 0
         self._reused = 0
+        self._repeated = 0
         self._share_read = share_read
         self._share_began = 0.0
         self._cut_places: list[str] = []
@@ -197,6 +201,7 @@ class _Job:
             now.refused,
             self._began.rows,
             self._reused,
+            self._repeated,
             tuple(self._cut_places),
         )
 
@@ -247,7 +252,7 @@ class _Job:
         chunk, parts = begun
         faults: dict[int, str] = {}
         fresh = sorted(set(range(len(chunk.items))).difference(*(part.positions for part in parts)))
-        self._embed(chunk.items, fresh, parts, faults)
+        self._embed(chunk.items, _alike(chunk.items, fresh), parts, faults)
         for position, problem in sorted(faults.items()):
             item = chunk.items[position]
             chunk.refused.append(Refused(item.source, item.line, problem, item.id))
@@ -270,33 +275,41 @@ class _Job:
         return [_Part(positions, rows, known.vectors(places), known.space, tokens, tokens)]
 
     def _embed(
-        self, items: Sequence[Item], positions: Sequence[int], parts: list[_Part], faults: dict[int, str]
+        self, items: Sequence[Item], alike: Sequence[Sequence[int]], parts: list[_Part], faults: dict[int, str]
     ) -> None:
         """Without what is at fault; where not all of that is told at once, in halves, so that most stay together."""
-        if not positions:
+        if not alike:
             return
         try:
-            parts.append(self._part([items[position] for position in positions], positions))
+            parts.append(self._part(items, alike))
         except TextError as error:
             if self._options.strict:
-                raise InputError(f"{items[positions[error.position]].place}: {error.problem}") from error
-            faults.update({positions[fault.position]: fault.problem for fault in (error, *error.others)})
-            rest = [position for position in positions if position not in faults]
+                raise InputError(f"{items[alike[error.position][0]].place}: {error.problem}") from error
+            problems = {fault.position: fault.problem for fault in (error, *error.others)}
+            faults.update({position: problem for place, problem in problems.items() for position in alike[place]})
+            rest = [same for place, same in enumerate(alike) if place not in problems]
             middle = 0 if error.others else len(rest) // 2
             self._embed(items, rest[:middle], parts, faults)
             self._embed(items, rest[middle:], parts, faults)
 
-    def _part(self, items: Sequence[Item], positions: Sequence[int]) -> _Part:
+    def _part(self, items: Sequence[Item], alike: Sequence[Sequence[int]]) -> _Part:
+        """Of positions in groups, as `_alike` makes them: a text of each is run."""
         options = self._options
-        result = self._embedder.embed([options.prompt + item.text for item in items], truncate=options.truncate)
+        texts = [options.prompt + items[first].text for first, *_ in alike]
+        result = self._embedder.embed(texts, truncate=options.truncate)
         cut = vectors.cut(result.vectors, options.dimensions)
         truncated = set(result.truncated)
-        rows = [
-            Row(item, result.tokens[index] if result.tokens else None, index in truncated)
-            for index, item in enumerate(items)
-        ]
+        positions: list[int] = []
+        places: list[int] = []
+        rows: list[Row] = []
+        for place, same in enumerate(alike):
+            tokens = result.tokens[place] if result.tokens else None
+            positions.extend(same)
+            rows.extend(Row(items[position], tokens, place in truncated) for position in same)
+            places.extend([place] * len(same))
         space = Space(result.model, result.fingerprint, cut.shape[1], options.precision, None, options.prompt)
-        return _Part(positions, rows, cut, space, result.total_tokens, result.computed_tokens)
+        repeated = len(positions) - len(alike)
+        return _Part(positions, rows, cut[places], space, result.total_tokens, result.computed_tokens, repeated)
 
     def _write(self, chunk: _Chunk, parts: Sequence[_Part]) -> None:
         parts = [part for part in parts if part.rows]
@@ -319,6 +332,7 @@ class _Job:
         computed = [part.computed_tokens for part in parts]
         known = [count for count in computed if count is not None]
         self._computed = None if self._computed is None or len(known) < len(computed) else self._computed + sum(known)
+        self._repeated += sum(part.repeated for part in parts)
         if self._known is not None:
             self._reused += sum(len(part.rows) for part in parts if part.space is self._known.space)
         self._first_refused = self._first_refused or next(iter(block.refused), None)
@@ -343,8 +357,16 @@ class _Job:
 
     def _is_usable(self, known: Known) -> bool:
         """Are its vectors those that this job would make?"""
-        probe = self._part([Item("a", "", 0)], [0])
+        probe = self._part([Item("a", "", 0)], [[0]])
         return probe.space.is_same(known.space)
+
+
+def _alike(items: Sequence[Item], positions: Sequence[int]) -> list[list[int]]:
+    """The positions in groups, each with one text: corpora repeat headers, footers and whole pages."""
+    found: dict[str, list[int]] = {}
+    for position in positions:
+        found.setdefault(items[position].text, []).append(position)
+    return list(found.values())
 
 
 def _in_order(parts: Sequence[_Part], refused: Sequence[Refused]) -> Block:

@@ -34,14 +34,15 @@ CEILINGS = 3
 
 @dataclass(frozen=True)
 class Texts:
-    """`times` is how often we embed them, for a job of several chunks; `length` is that of a batch like them.
+    """All different, since a job runs equal ones once. Others embed the first `few` of them, for they take longer.
 
-    The goals: against sentence-transformers with torch, and against the programs with the same IR.
+    `length` is that of a batch like them. The goals: against sentence-transformers with torch, and against the programs
+    with the same IR.
     """
 
     name: str
     texts: Sequence[str]
-    times: int
+    few: int
     length: int
     against_torch: float
     against_same_ir: float
@@ -51,9 +52,10 @@ def measure(material: Material) -> Iterator[Figure]:
     """Real tokens per second of the full-int8 model, reading and writing included."""
     entry = material.model("full-int8")
     chance = random.Random(7)
-    mixed = [_passage(material.sentences, chance) for _ in range(200)]
-    yield from _speed(material, entry, Texts("short", material.sentences[:2000], 3, 16, 8, 2))
-    yield from _speed(material, entry, Texts("mixed", mixed, 4, 128, 8, 1.6))
+    short = list(dict.fromkeys(material.sentences))
+    mixed = [_passage(material.sentences, chance) for _ in range(800)]
+    yield from _speed(material, entry, Texts("short", short, 2000, 16, 8, 2))
+    yield from _speed(material, entry, Texts("mixed", mixed, 200, 128, 8, 1.6))
 
 
 def _passage(sentences: Sequence[str], chance: random.Random) -> str:
@@ -66,24 +68,22 @@ def _passage(sentences: Sequence[str], chance: random.Random) -> str:
 
 
 def _speed(material: Material, entry: ModelEntry, texts: Texts) -> Iterator[Figure]:
-    """Medians of the rounds' ratios. Torch, which is slow, has every tenth text."""
+    """Medians of the rounds' ratios. Torch, which is slow, has every tenth text of the others."""
     engine = OpenVINOEngine.load(entry)
     lengths = [min(len(tokens), entry.spec.max_tokens) for tokens in engine.tokenize(texts.texts)]
-    total = sum(lengths)
+    few, few_lengths = texts.texts[: texts.few], lengths[: texts.few]
+    total = sum(few_lengths)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         pool = stack.enter_context(ThreadPoolExecutor(engine.streams))
         embedder = stack.enter_context(LocalEmbedder(engine, entry.name))
-        ours = Contestant("embed", total * texts.times, _job(embedder, texts, folder))
-        own_lengths = [unpadded(engine, pool, lengths, budget) for budget in BUDGETS]
+        ours = Contestant("embed", sum(lengths), _job(embedder, texts, folder))
+        own_lengths = [unpadded(engine, pool, few_lengths, budget) for budget in BUDGETS]
         alike = [repeated(engine, pool, count, texts.length, total) for count in COUNTS]
         ceilings = fastest([*own_lengths, *alike], CEILINGS)
-        same_ir = _same_ir(material, entry, texts, total, folder)
+        same_ir = _same_ir(material, entry, few, total, folder)
         torch = sentence_transformer(material.source)
-        few = slice(None, None, 10)
-        slow = Contestant(
-            "sentence-transformers, torch", sum(lengths[few]), lambda: torch.encode(list(texts.texts[few]))
-        )
+        slow = Contestant("sentence-transformers, torch", sum(few_lengths[::10]), lambda: torch.encode(list(few[::10])))
         speeds = speeds_of([ours, *ceilings, *same_ir, slow])
     ceiling = max((one.name for one in ceilings), key=lambda name: float(np.median(speeds[name])))
 
@@ -94,14 +94,16 @@ def _speed(material: Material, entry: ModelEntry, texts: Texts) -> Iterator[Figu
     yield Figure(f"{texts.name}: against {slow.name}", ratio(slow.name), unit="x", at_least=texts.against_torch)
     for other in same_ir:
         yield Figure(f"{texts.name}: against {other.name}", ratio(other.name), unit="x", at_least=texts.against_same_ir)
-    yield Figure(f"{texts.name}: texts", len(lengths) / total * float(np.median(speeds[ours.name])), ",.0f", "texts/s")
+    yield Figure(
+        f"{texts.name}: texts", len(lengths) / sum(lengths) * float(np.median(speeds[ours.name])), ",.0f", "texts/s"
+    )
     restlessness = float(speeds[ceiling].max() / speeds[ceiling].min())
     yield Figure(f"{texts.name}: the ceiling's fastest round / slowest", restlessness, unit="x")
 
 
 def _job(embedder: LocalEmbedder, texts: Texts, folder: Path) -> Callable[[], object]:
     source, output = folder / "texts.txt", folder / "vectors.npy"
-    source.write_text("\n".join([*texts.texts] * texts.times), encoding="utf-8")
+    source.write_text("\n".join(texts.texts), encoding="utf-8")
 
     def run() -> None:
         entries = corpus.Inputs([str(source)], io.BytesIO()).entries()
@@ -111,11 +113,11 @@ def _job(embedder: LocalEmbedder, texts: Texts, folder: Path) -> Callable[[], ob
     return run
 
 
-def _same_ir(material: Material, entry: ModelEntry, texts: Texts, total: int, folder: Path) -> list[Contestant]:
+def _same_ir(material: Material, entry: ModelEntry, texts: Sequence[str], total: int, folder: Path) -> list[Contestant]:
     """openvino-genai takes part where it is installed: pip install openvino-genai."""
     openvino = sentence_transformer(same_model(material, entry, folder / "same"), backend="openvino")
     found = [
-        Contestant("sentence-transformers, openvino, same IR", total, lambda: openvino.encode(list(texts.texts))),
+        Contestant("sentence-transformers, openvino, same IR", total, lambda: openvino.encode(list(texts))),
     ]
     try:
         from openvino_genai import TextEmbeddingPipeline
@@ -130,7 +132,7 @@ def _same_ir(material: Material, entry: ModelEntry, texts: Texts, total: int, fo
     )
 
     def in_batches() -> None:
-        for start in range(0, len(texts.texts), 32):
-            pipeline.embed_documents(list(texts.texts[start : start + 32]))
+        for start in range(0, len(texts), 32):
+            pipeline.embed_documents(list(texts[start : start + 32]))
 
     return [*found, Contestant("openvino-genai, batches of 32, same IR", total, in_batches)]
