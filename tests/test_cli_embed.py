@@ -127,7 +127,12 @@ def test_existing_output_is_refused_then_forced(texts: Path, tiny: str, tmp_path
 
 @pytest.mark.parametrize(
     "arguments",
-    [("embed", "a.txt", "--text", "a"), ("embed", "--text", "a", "--format", "csv"), ("embed", "--no-such-option")],
+    [
+        ("embed", "a.txt", "--text", "a"),
+        ("embed", "--text", "a", "--format", "csv"),
+        ("embed", "-", "--column", "body"),
+        ("embed", "--no-such-option"),
+    ],
 )
 def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
     assert ovembed(*arguments).returncode == 2

@@ -85,6 +85,15 @@ def test_a_few_foreign_bytes_are_western_text(tmp_path: Path) -> None:
     assert texts(entries(write(tmp_path, "a.txt", "fine\ncaf\xe9\n".encode("latin-1")))) == ["fine", "café"]
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.csv"])
+def test_a_stray_zero_is_part_of_a_text(tmp_path: Path, name: str) -> None:
+    told: list[tuple[str, str]] = []
+    path = write(tmp_path, name, b"text\na\0b\nc\n")
+    inputs = Inputs([str(path)], io.BytesIO(), on_encoding=lambda *found: told.append(found))
+    assert texts(list(inputs.entries()))[-2:] == ["a\0b", "c"]
+    assert told == []
+
+
 def test_an_encoding_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path, "a.txt", "жизнь".encode("koi8-r"))
     assert texts(entries(path, encoding="koi8-r")) == ["жизнь"]
@@ -175,6 +184,49 @@ def test_tables_give_the_text_and_the_id_of_each_row(tmp_path: Path) -> None:
         entries(tabs)
     with pytest.raises(InputError, match="--id-column"):
         entries(tabs, columns=Columns("body", "nr"))
+
+
+def test_semicolons_delimit_where_the_header_has_them(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", 'key;text\nx;"one; or, more"\n')
+    assert entries(path, columns=Columns(id="key")) == [Item("one; or, more", str(path), 2, 0, "x")]
+    alone = write(tmp_path, "b.csv", "sentence\none; or more\n")
+    assert texts(entries(alone)) == ["one; or more"]
+
+
+def test_a_quote_in_tab_separated_values_hides_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.tsv", 'text\tn\n"One," he said.\t1\n"so ""called"" two"\t2\n"\t3\n"three\t4\n')
+    assert texts(entries(path)) == ['"One," he said.', 'so "called" two', '"', '"three']
+
+
+def test_a_table_without_a_header_is_refused(tmp_path: Path) -> None:
+    assert entries(write(tmp_path, "a.csv", "")) == [Refused(str(tmp_path / "a.csv"), 1, "the file holds no text.")]
+
+
+def test_json_gives_the_elements_of_an_array_or_lines(tmp_path: Path) -> None:
+    array = write(tmp_path, "a.json", ' [{"text": "one", "id": {"n": 7}},\n "two", [1]]')
+    one, two, refused = entries(array, columns=Columns(id="id"))
+    assert (one, two) == (Item("one", str(array), 1, 0, '{"n":7}'), Item("two", str(array), 2))
+    assert isinstance(refused, Refused)
+    assert texts(entries(write(tmp_path, "b.json", '{"text": "one"}\n"two"\n'))) == ["one", "two"]
+    assert "cannot be read" in entries(write(tmp_path, "c.json", "[1,"))[0].reason  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="No files"):
+        entries(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
+def test_stdin_is_read_as_what_it_is_said_to_hold(kind: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = io.BytesIO()
+    pq.write_table(pa.table({"text": ["one", "two"]}), table)
+    held = {
+        "jsonl": b'{"text": "one"}\n"two"\n',
+        "json": b'["one",\n "two"]',
+        "csv": b"text\none\ntwo\n",
+        "parquet": table.getvalue(),
+    }
+    assert texts(entries("-", stdin=held[kind], kind=kind)) == ["one", "two"]
 
 
 def test_json_lines_give_objects_and_texts_and_refuse_the_rest(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def embed(
     api_key: ApiKeyOpt = None,
     repository: RepositoryOpt = Path("models"),
     glob: opt.GlobOpt = None,
+    input_format: opt.InputFormatOpt = None,
     split: opt.SplitOpt = None,
     column: opt.ColumnOpt = None,
     id_column: opt.IdColumnOpt = None,
@@ -77,7 +78,8 @@ def embed(
     if output is None and (resume or update):
         raise typer.BadParameter("--resume and --update need --output.")
     talk = Talk(quiet=quiet)
-    reading = corpus.Reading(glob, corpus.Columns(column, id_column), _split(split), encoding)
+    holding = None if input_format is None else _one_of(corpus.KINDS, input_format, "--input-format")
+    reading = corpus.Reading(glob, corpus.Columns(column, id_column), _split(split), encoding, holding)
     inputs_without = functools.partial(_inputs, files, text, reading, talk)
     numbers = _one_of(corpus.PRECISIONS, precision, "--precision")
     if _one_of(("local", "ray"), engine, "--engine") == "ray":
@@ -157,7 +159,11 @@ def _inputs(
     if not files and sys.stdin.isatty():
         raise typer.BadParameter("give FILEs, - for stdin, or --text.")
 
+    paths = files or [corpus.STDIN]
+    if corpus.STDIN in paths and reading.columns != corpus.Columns() and reading.kind is None:
+        raise typer.BadParameter("lines of stdin have no columns; tell what it holds with --input-format, as jsonl.")
+
     def say(name: str, encoding: str) -> None:
         talk.say(f"{name} is read as {encoding}; --encoding takes another.", "yellow")
 
-    return corpus.Inputs(files or [corpus.STDIN], sys.stdin.buffer, reading, without=without, on_encoding=say)
+    return corpus.Inputs(paths, sys.stdin.buffer, reading, without=without, on_encoding=say)

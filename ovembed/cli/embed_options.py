@@ -13,12 +13,23 @@ _INPUT, _OUTPUT, _TEXTS, _CLUSTER = "Input", "Output", "Texts to vectors", "Clus
 
 FilesArg = Annotated[
     list[str] | None,
-    typer.Argument(help="Files and folders: txt, md, html, pdf, csv, tsv, jsonl, parquet, .gz, .zst; - is stdin."),
+    typer.Argument(
+        help="Files (txt, md, html, pdf, csv, tsv, json, jsonl, parquet, .gz, .zst) and folders; - is stdin."
+    ),
 ]
 TextOpt = Annotated[list[str] | None, option("--text", "-t", help="A text; may be repeated.", rich_help_panel=_INPUT)]
 GlobOpt = Annotated[
     str | None,
     option("--glob", help="Files of folders, as '**/*.md'.", show_default="known kinds", rich_help_panel=_INPUT),
+]
+InputFormatOpt = Annotated[
+    str | None,
+    option(
+        "--input-format",
+        help="What all files and stdin hold: txt, md, html, pdf, csv, tsv, json, jsonl or parquet.",
+        show_default="by the ending, txt for stdin",
+        rich_help_panel=_INPUT,
+    ),
 ]
 SplitOpt = Annotated[
     str | None,

@@ -9,6 +9,7 @@ from ovembed.corpus.precision import PRECISIONS, VectorPrecision
 from ovembed.corpus.precision import decode as decode_vectors
 from ovembed.corpus.precision import dot as dot_vectors
 from ovembed.corpus.precision import encode as encode_vectors
+from ovembed.corpus.readers import KINDS
 from ovembed.corpus.rows import Item, Pause, Refused, Row, Space, Writer
 from ovembed.corpus.source import Columns
 from ovembed.corpus.split import Split
@@ -17,6 +18,7 @@ from ovembed.corpus.update import Known
 
 __all__ = [
     "FORMATS",
+    "KINDS",
     "PRECISIONS",
     "STDIN",
     "Columns",

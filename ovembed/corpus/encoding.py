@@ -24,7 +24,7 @@ def detect(sample: bytes) -> str | None:
     for mark, name in _MARKS.items():
         if sample.startswith(mark):
             return name
-    if b"\0" not in sample and _is_utf8(sample):
+    if _is_utf8(sample) and not _may_be_utf16(sample):
         return "utf-8"
     return _guess(sample)
 
@@ -38,6 +38,11 @@ def _is_utf8(sample: bytes) -> bool:
     return True
 
 
+def _may_be_utf16(sample: bytes) -> bool:
+    """A zero is half of a character there, and so is every line end. UTF-8 may hold a stray one."""
+    return b"\0" in sample and (b"\n" not in sample or b"\n\0" in sample or b"\0\n" in sample)
+
+
 def _guess(sample: bytes) -> str | None:
     import charset_normalizer  # noqa: PLC0415  slow to import, and seldom needed
 
@@ -47,4 +52,4 @@ def _guess(sample: bytes) -> str | None:
         return None
     equals = [match for match in matches if (match.chaos, match.coherence) == (best.chaos, best.coherence)]
     possible = {name for match in equals for name in match.could_be_from_charset}
-    return _USUAL if _USUAL in possible else best.encoding
+    return _USUAL if _USUAL in possible else codecs.lookup(best.encoding).name

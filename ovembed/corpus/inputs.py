@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ovembed.corpus.live import with_pauses
-from ovembed.corpus.readers import is_known, reader_of
+from ovembed.corpus.readers import READERS, is_taken_from_folders, reader_of
 from ovembed.corpus.rows import Item, Pause, Refused
 from ovembed.corpus.source import Columns, Source
 from ovembed.corpus.split import Split, texts_of
@@ -30,13 +30,15 @@ class Reading:
     """How inputs are read.
 
     glob: which files of folders, below them too; None takes those of a known ending. columns: of tables. split: None
-    takes lines of .txt and stdin, rows of tables, paragraphs of the others. encoding: None detects it.
+    takes lines of .txt and stdin, rows of tables, paragraphs of the others. encoding: None detects it. kind: one of
+    KINDS, to read all of them as; None goes by their endings, and takes txt for stdin.
     """
 
     glob: str | None = None
     columns: Columns = field(default_factory=Columns)
     split: Split | None = None
     encoding: str | None = None
+    kind: str | None = None
 
 
 def _untold(text: str) -> TokenSpans:  # noqa: ARG001
@@ -123,7 +125,8 @@ class Inputs:
 
     def _entries_of(self, source: Source, measure: Measure) -> Iterator[Item | Refused]:
         """What goes wrong with a file ends this file, not the others."""
-        reader = reader_of(source.name)
+        kind = self._reading.kind
+        reader = reader_of(source.name) if kind is None else READERS[f".{kind}"]
         split = self._reading.split or Split(reader.split)
         try:
             for document in reader.read(source):
@@ -182,4 +185,4 @@ def _inside(folder: Path, paths: Collection[Path]) -> set[Path]:
 
 
 def _is_wanted(file: Path, glob: str | None) -> bool:
-    return glob is not None or is_known(file.name)
+    return glob is not None or is_taken_from_folders(file.name)

@@ -16,8 +16,9 @@ from ovembed.errors import InputError, MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# Formats that are read whole (HTML, PDF) have to fit into memory.
+# Formats that are read whole (HTML, PDF, arrays of JSON) have to fit into memory.
 MAX_WHOLE_BYTES = 256 * 1024 * 1024
+TOO_LARGE = f"it has more than {MAX_WHOLE_BYTES // 2**20} MB, which have to be read as a whole"
 
 
 _USUAL = "text"
@@ -99,7 +100,7 @@ class Source:
         with self.open() as file:
             content = file.read(MAX_WHOLE_BYTES + 1)
         if len(content) > MAX_WHOLE_BYTES:
-            raise ValueError(f"it has more than {MAX_WHOLE_BYTES // 2**20} MB, which have to be read as a whole")
+            raise ValueError(TOO_LARGE)
         return content
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ovembed.corpus.readers import jsonl, markup, parquet, pdf, tables, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ovembed.corpus.document import Document
     from ovembed.corpus.rows import Refused
@@ -28,7 +28,7 @@ class Reader:
 _LINES = Reader(text.read, "line")
 _PROSE = Reader(text.read, "paragraph")
 _HTML = Reader(markup.read, "paragraph")
-_JSONL = Reader(jsonl.read, "file")
+_JSONL = Reader(jsonl.read_lines, "file")
 
 READERS: Mapping[str, Reader] = {
     ".txt": _LINES,
@@ -41,9 +41,13 @@ READERS: Mapping[str, Reader] = {
     ".tsv": Reader(tables.read_tsv, "file"),
     ".jsonl": _JSONL,
     ".ndjson": _JSONL,
+    ".json": Reader(jsonl.read_json, "file"),
     ".parquet": Reader(parquet.read, "file"),
 }
+KINDS: Sequence[str] = tuple(ending.removeprefix(".") for ending in READERS)
 COMPRESSED = (".gz", ".zst")
+# Folders are full of settings that are no corpus.
+_BY_NAME_ONLY = {".json"}
 
 
 def reader_of(name: str) -> Reader:
@@ -51,8 +55,9 @@ def reader_of(name: str) -> Reader:
     return READERS.get(_ending(name), _LINES)
 
 
-def is_known(name: str) -> bool:
-    return _ending(name) in READERS
+def is_taken_from_folders(name: str) -> bool:
+    """By the ending: what a folder gives when nobody says which files."""
+    return _ending(name) in READERS.keys() - _BY_NAME_ONLY
 
 
 def _ending(name: str) -> str:

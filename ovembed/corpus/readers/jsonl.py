@@ -1,4 +1,4 @@
-"""JSONL: a document for each line, which is an object with the text in a column, or the text itself."""
+"""JSONL and JSON: a document for each line or element, which is an object with the text in a column, or the text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import orjson
 
 from ovembed.corpus.document import Document
 from ovembed.corpus.rows import Refused
+from ovembed.corpus.source import MAX_WHOLE_BYTES, TOO_LARGE
 from ovembed.corpus.split import MAX_CHARACTERS
 
 if TYPE_CHECKING:
@@ -16,16 +17,35 @@ if TYPE_CHECKING:
     from ovembed.corpus.source import Source
 
 
-def read(source: Source) -> Iterator[Document | Refused]:
+def read_lines(source: Source) -> Iterator[Document | Refused]:
     with source.text() as stream:
-        number = 0
-        while line := stream.readline(MAX_CHARACTERS):
-            number += 1
-            if not line.endswith("\n") and len(line) == MAX_CHARACTERS:
-                _pass_over(stream)
-                yield Refused(source.name, number, f"the line has more than {MAX_CHARACTERS} characters.")
-            elif line.strip():
-                yield _document(source, number, line)
+        yield from _lines(source, stream, stream.readline(MAX_CHARACTERS))
+
+
+def read_json(source: Source) -> Iterator[Document | Refused]:
+    """An array, whose elements are counted from 1; else JSONL, which may end in .json too."""
+    with source.text() as stream:
+        first = stream.readline(MAX_CHARACTERS)
+        if not first.lstrip().startswith("["):
+            yield from _lines(source, stream, first)
+            return
+        content = first + stream.read(MAX_WHOLE_BYTES)
+    if len(content) > MAX_WHOLE_BYTES:
+        raise ValueError(TOO_LARGE)
+    for number, value in enumerate(orjson.loads(content), start=1):
+        yield _document(source, number, value)
+
+
+def _lines(source: Source, stream: TextIO, first: str) -> Iterator[Document | Refused]:
+    number, line = 0, first
+    while line:
+        number += 1
+        if not line.endswith("\n") and len(line) == MAX_CHARACTERS:
+            _pass_over(stream)
+            yield Refused(source.name, number, f"the line has more than {MAX_CHARACTERS} characters.")
+        elif line.strip():
+            yield _document_of(source, number, line)
+        line = stream.readline(MAX_CHARACTERS)
 
 
 def _pass_over(stream: TextIO) -> None:
@@ -34,16 +54,20 @@ def _pass_over(stream: TextIO) -> None:
         pass
 
 
-def _document(source: Source, number: int, line: str) -> Document | Refused:
+def _document_of(source: Source, number: int, line: str) -> Document | Refused:
     try:
-        value = orjson.loads(line.encode())
-    except (ValueError, UnicodeEncodeError):
+        value = orjson.loads(line)
+    except ValueError:
         return Refused(source.name, number, "the line is no JSON.")
+    return _document(source, number, value)
+
+
+def _document(source: Source, number: int, value: object) -> Document | Refused:
     fields = {source.columns.wanted: value} if isinstance(value, str) else value
     if not isinstance(fields, dict):
-        return Refused(source.name, number, "the line is neither an object nor a text.")
+        return Refused(source.name, number, "it is neither an object nor a text.")
     identity = fields.get(source.columns.id)
-    known = None if identity is None else str(identity)
+    known = identity if identity is None or isinstance(identity, str) else orjson.dumps(identity).decode()
     text = fields.get(source.columns.wanted)
     if isinstance(text, str):
         return Document(source.name, text.splitlines(keepends=True), number, known, in_row=True)

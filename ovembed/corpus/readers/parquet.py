@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from itertools import repeat
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ def read(source: Source) -> Iterator[Document | Refused]:
     except ImportError as error:
         raise MissingExtra("Parquet", "files") from error
     number = 0
-    with source.open() as raw, pq.ParquetFile(raw) as file:
+    with source.open() as raw, pq.ParquetFile(raw if raw.seekable() else io.BytesIO(source.whole())) as file:
         text = source.columns.choose(file.schema_arrow.names, source.name)
         identity = source.columns.id
         for batch in file.iter_batches(_BATCH_ROWS, columns=[text, *([identity] if identity else [])]):
