@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import shutil
@@ -21,8 +22,17 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families  # noqa: TID253
 
 from ovembed.errors import InputError
-from ovembed.http.listener import Tls
-from tests.test_serve_process import PATIENCE_S, Server, address, post, run_and_fail, served, time_it_is_read
+from ovembed.http.tls import Tls
+from tests.test_serve_process import (
+    PATIENCE_S,
+    Server,
+    address,
+    post,
+    run_and_fail,
+    served,
+    time_it_is_read,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,28 +141,45 @@ def test_files_that_cannot_be_used_are_told_before_models_are_loaded(
     assert expected in run_and_fail(repository, "--model", "tiny", "--port", "0", *filled)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not here")
-@pytest.mark.parametrize("in_one_file", [True, False])
-def test_tls(repository: ModelRepository, tmp_path: Path, in_one_file: bool) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not here")
+
+
+def make_pair(folder: Path, *options: str) -> tuple[Path, Path]:
+    """A certificate of this machine, and its key."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    folder.mkdir(exist_ok=True)
     subprocess.run(
         [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(key), "-out", str(cert)),
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(cert), *(options or ["-nodes"])),
         ],
         capture_output=True,
         check=True,
     )
-    arguments = ["--tls-cert", str(cert), "--tls-key", str(key)]
-    if in_one_file:
-        both = tmp_path / "both.pem"
-        both.write_bytes(cert.read_bytes() + key.read_bytes())
-        arguments = ["--tls-cert", str(both)]
-    trust = ssl.create_default_context(cafile=str(cert))
+    return cert, key
+
+
+@needs_openssl
+@pytest.mark.parametrize("in_one_file", [True, False])
+def test_tls_with_a_certificate_that_is_renewed_meanwhile(
+    repository: ModelRepository, tmp_path: Path, in_one_file: bool
+) -> None:
+    def put(cert: Path, key: Path) -> None:
+        served_cert.write_bytes(cert.read_bytes() + (key.read_bytes() if in_one_file else b""))
+        served_key.write_bytes(key.read_bytes())
+
+    served_cert, served_key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    first, second = make_pair(tmp_path / "first"), make_pair(tmp_path / "second")
+    put(*first)
+    arguments = ["--tls-cert", str(served_cert), *([] if in_one_file else ["--tls-key", str(served_key)])]
+    trust = ssl.create_default_context(cafile=str(first[0]))
     with tiny(repository, tmp_path, *arguments) as server:
         assert server.url.startswith("https://127.0.0.1:")
         with httpx.Client(trust_env=False, verify=trust, base_url=server.url, timeout=PATIENCE_S) as client:
+            assert client.post("/v1/embeddings", json={"input": "a"}).status_code == 200
+            put(*second)
+            wait_until(lambda: ssl.get_server_certificate(address(server.url)) == second[0].read_text())
             assert client.post("/v1/embeddings", json={"input": "a"}).status_code == 200
         with connect(server) as connection:
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -160,21 +187,41 @@ def test_tls(repository: ModelRepository, tmp_path: Path, in_one_file: bool) -> 
         assert server.stop()[0] == 0
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not here")
-def test_tls_files_that_do_not_go_together_are_told(tmp_path: Path) -> None:
-    def make(name: str, *key: str) -> Path:
-        path = tmp_path / name
-        subject = () if key[0] == "genpkey" else ("-subj", "/CN=localhost")
-        subprocess.run(["openssl", *key, *subject, "-out", str(path)], capture_output=True, check=True)
-        return path
+@needs_openssl
+def test_a_certificate_without_its_key_is_told_once_and_the_one_before_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ovembed.http.tls._POLL_S", 0)
+    cert, key = make_pair(tmp_path / "first")
+    next_cert, next_key = make_pair(tmp_path / "next")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
 
-    new_key = ("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-    key, other, locked = (
-        make("key", *new_key),
-        make("other", *new_key),
-        make("locked", *new_key, "-aes256", "-pass", "pass:x"),
-    )
-    cert = make("cert", "req", "-x509", "-key", str(key))
+    async def scenario() -> None:
+        async with await asyncio.start_server(lambda *_: None, "127.0.0.1", ssl=context) as server:
+            here = server.sockets[0].getsockname()
+            following = asyncio.create_task(Tls(cert, key).follow(context))
+            for renewed in (cert, key):
+                before = await asyncio.to_thread(ssl.get_server_certificate, here)
+                shutil.copy(next_cert if renewed is cert else next_key, renewed)
+                while len(caplog.records) < (1 if renewed is cert else 2):
+                    await asyncio.sleep(0)
+            assert before != next_cert.read_text()
+            assert await asyncio.to_thread(ssl.get_server_certificate, here) == next_cert.read_text()
+            following.cancel()
+
+    with caplog.at_level("INFO"):
+        asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
+    told, renewed = [record.getMessage() for record in caplog.records if record.name == "ovembed.http.tls"]
+    assert "the key is not that of the certificate" in told
+    assert "has changed" in renewed
+
+
+@needs_openssl
+def test_tls_files_that_do_not_go_together_are_told(tmp_path: Path) -> None:
+    cert, key = make_pair(tmp_path / "ours")
+    _, other = make_pair(tmp_path / "other")
+    _, locked = make_pair(tmp_path / "locked", "-passout", "pass:x")
     Tls(cert, key).check()
     for wrong, problem in ((other, "not that of the cert"), (locked, "key is encrypted"), (None, "do not hold")):
         with pytest.raises(InputError, match=problem):

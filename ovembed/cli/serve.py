@@ -119,7 +119,10 @@ def serve(
     tls_cert: Annotated[
         Path | None,
         option(
-            "--tls-cert", help="Certificates (PEM): serve over TLS.", show_default=False, rich_help_panel=ACCESS_GROUP
+            "--tls-cert",
+            help="Certificates (PEM): serve over TLS; read again when they change.",
+            show_default=False,
+            rich_help_panel=ACCESS_GROUP,
         ),
     ] = None,
     tls_key: Annotated[
@@ -145,7 +148,7 @@ def serve(
         option(
             "--workers",
             min=1,
-            help="Processes that share port, cores and weights; for hosts of many cores.",
+            help="Processes that share port and cores; for hosts of many cores.",
             rich_help_panel=WORK_GROUP,
         ),
     ] = 1,
@@ -161,8 +164,8 @@ def serve(
     from ovembed.engine import EngineSettings, default_cache_dir
     from ovembed.errors import InputError
     from ovembed.http import logs
-    from ovembed.http.listener import Tls
     from ovembed.http.requests import Limits
+    from ovembed.http.tls import Tls
     from ovembed.launch.backends import Served
     from ovembed.repository import ModelRepository
     from ovembed.server.run import serve as run_server
@@ -242,8 +245,13 @@ def _tune(talk: Talk, entry: ModelEntry, settings: EngineSettings) -> None:
     from ovembed.repository import TUNING_FILE
 
     tried: list[Trial] = []
-    with talk.console.status(f"Tuning {entry.name} …"):
-        best = tune(entry, settings, on_trial=tried.append)
+    with talk.console.status(f"Tuning {entry.name} …") as status:
+
+        def note(trial: Trial) -> None:
+            tried.append(trial)
+            status.update(f"Tuning {entry.name} … {len(tried)} tried, the last with {trial.tokens_per_s:,.0f} tokens/s")
+
+        best = tune(entry, settings, on_trial=note)
     rows = [
         [
             ("> " if trial.tuning == best else "  ") + str(trial.tuning.streams),

@@ -1,4 +1,4 @@
-"""The socket a server listens on, and TLS on it."""
+"""The socket a server listens on."""
 
 from __future__ import annotations
 
@@ -6,49 +6,16 @@ import contextlib
 import errno
 import os
 import socket
-import ssl
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ovembed.errors import InputError, ServerError
+from ovembed.errors import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from ovembed.http.tls import Tls
 
 _BACKLOG = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM files; `key` None when the certificate's file holds the key as well."""
-
-    cert: Path
-    key: Path | None = None
-
-    def check(self) -> None:
-        """Raises InputError when they cannot be used."""
-        files = f"{self.cert} and {self.key}" if self.key else str(self.cert)
-
-        def ask_nobody() -> str:
-            raise InputError(f"{files} cannot be used for TLS: the key is encrypted. Decrypt it: openssl pkey -in FILE")
-
-        try:
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.load_cert_chain(self.cert, self.key, password=ask_nobody)
-        except OSError as error:
-            raise InputError(
-                f"{files} cannot be used for TLS ({_tls_problem(error)}). Check --tls-cert and --tls-key."
-            ) from error
-
-
-def _tls_problem(error: OSError) -> str:
-    """In words of ours where OpenSSL has none but its own names."""
-    if not isinstance(error, ssl.SSLError):
-        return os.strerror(error.errno or 0)
-    if error.reason == "KEY_VALUES_MISMATCH":
-        return "the key is not that of the certificate"
-    return "they do not hold a certificate and its key, in PEM"
 
 
 @contextlib.contextmanager

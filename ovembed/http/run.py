@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from ovembed.http.connection import bounded
-from ovembed.http.listener import Tls, bound, url_of
+from ovembed.http.listener import bound, url_of
 
 if TYPE_CHECKING:
     import socket
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from ovembed.http.guards import Traffic
+    from ovembed.http.tls import Tls
 
 _POLL_S = 0.05
 
@@ -55,7 +56,7 @@ def run(
         def announce() -> None:
             on_ready(url_of(listener, tls))
 
-        server = _Server(config, traffic, grace_s, on_started=announce, on_stop=on_stop, beside=beside)
+        server = _Server(config, traffic, grace_s, on_started=announce, on_stop=on_stop, beside=beside, tls=tls)
         with _stopped_by_signals(server):
             server.run(sockets=[listener])
 
@@ -72,7 +73,7 @@ async def serve_on(
 ) -> None:
     """The same as `run`, on the running loop and a socket that is bound already."""
     config = _configure(app, patience_s, tls)
-    server = _Server(config, traffic, grace_s, on_started=lambda: None, on_stop=_do_nothing, beside=beside)
+    server = _Server(config, traffic, grace_s, on_started=lambda: None, on_stop=_do_nothing, beside=beside, tls=tls)
     with _stopped_by_signals(server):
         await server.serve(sockets=[listener])
 
@@ -114,6 +115,7 @@ class _Server(uvicorn.Server):
         on_started: Callable[[], None],
         on_stop: Callable[[], Awaitable[None]],
         beside: Callable[[], Coroutine[Any, Any, None]] | None,
+        tls: Tls | None,
     ) -> None:
         super().__init__(config)
         self._traffic = traffic
@@ -121,14 +123,17 @@ class _Server(uvicorn.Server):
         self._on_started = on_started
         self._on_stop = on_stop
         self._beside = beside
-        self._companion: asyncio.Task[None] | None = None
+        self._tls = tls
+        self._companions: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         _lift_limit_of_files()
         await super().startup(sockets)
         if self.started:
             if self._beside is not None:
-                self._companion = asyncio.create_task(self._beside())
+                self._companions.append(asyncio.create_task(self._beside()))
+            if self._tls is not None and self.config.ssl is not None:
+                self._companions.append(asyncio.create_task(self._tls.follow(self.config.ssl)))
             self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -137,8 +142,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """uvicorn's own shutdown begins with hanging up on those who ask whether we are ready."""
-        if self._companion is not None:
-            self._companion.cancel()
+        for companion in self._companions:
+            companion.cancel()
         deadline = time.monotonic() + self._grace_s
         while self._traffic.running and not self.force_exit and time.monotonic() < deadline:
             await asyncio.sleep(_POLL_S)

@@ -188,5 +188,7 @@ def read(folder: Path) -> ModelEntry:
         ) from error
     except OSError as error:
         raise RepositoryError(f"{path} cannot be read: {error.strerror}.") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
+        raise RepositoryError(f"{path} is damaged ({error}). Export the model again.") from error
+    except (KeyError, TypeError) as error:
         raise RepositoryError(f"{path} is damaged ({error!r}). Export the model again.") from error

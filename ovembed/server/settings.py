@@ -12,7 +12,7 @@ from ovembed.serving.batcher import DEFAULT_QUEUED_TOKENS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ovembed.http.listener import Tls
+    from ovembed.http.tls import Tls
 
 _OPENAI_REQUEST_TOKENS = 300_000  # the most that OpenAI takes in one request
 
