@@ -225,6 +225,17 @@ def test_a_head_that_cannot_be_used_ends_its_connection(server: Server, pieces: 
     assert told in reply
 
 
+@pytest.mark.parametrize("ending", [b"", b"\x00"], ids=["hung up", "no HTTP"])
+def test_requests_whose_connection_ends_are_given_up(server: Server, client: httpx.Client, ending: bytes) -> None:
+    """Those that wait for their turn on it, and the one before them that is at work; the log takes it for no bug."""
+    body = json.dumps({"input": ["a cat"] * 100}).encode()
+    for _ in range(5):
+        with ExitStack() as stack:
+            [connection] = connections(server, 1, stack)
+            connection.sendall((post(body) + body) * 3 + ending)
+        vector_of(client)
+
+
 def test_heads_that_come_a_byte_at_a_time_are_cut_off(repository: ModelRepository, tmp_path: Path) -> None:
     """However steadily they come."""
     no_idle_ones = httpx.Limits(max_keepalive_connections=0)  # they would be hung up on as well, at any moment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import httptools
@@ -9,6 +10,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
     import asyncio
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 # More than a read of the socket may give, of which other requests may be a part.
 _LARGEST_HEAD = 1 << 18
@@ -32,11 +35,13 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        self._earlier: deque[RequestResponseCycle] = deque()
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._head_timer, self._rest_timer, self._reader_timer):
             _cancel(timer)
+        self._abandon()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -61,10 +66,14 @@ class BoundedConnection(HttpToolsProtocol):
         _cancel(self._head_timer)
         self._head_timer = None
         self._head_bytes = 0
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._earlier.append(self.cycle)
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        while self._earlier and self._earlier[0].response_complete:
+            self._earlier.popleft()
         if self.cycle.response_complete and self.cycle.more_body:
             self._rest_timer = self.loop.call_later(self.patience_s, self.transport.close)
 
@@ -103,7 +112,15 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _refuse(self, why: str) -> None:
         self.logger.warning(why)
+        self._abandon()
         self.send_400_response(why)
+
+    def _abandon(self) -> None:
+        """Nobody hears the replies any more; uvicorn tells it to the last of several requests, and somewhat later."""
+        for cycle in (*self._earlier, self.cycle):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self.patience_s, self.transport.close)
