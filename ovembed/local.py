@@ -48,8 +48,11 @@ class LocalEmbedder(Embedder):
             truncated=admitted.truncated,
             model=self.name,
             fingerprint=self.engine.spec.fingerprint,
-            computed_tokens=sum(len(group) * batches.padded_length(lengths[group[0]]) for group in groups),
+            computed_tokens=sum(self._computed_tokens([lengths[position] for position in group]) for group in groups),
         )
+
+    def _computed_tokens(self, lengths: Sequence[int]) -> int:
+        return batches.layout(lengths, self.engine.spec.max_tokens, packs=self.engine.packs).tokens
 
     def prompt(self, name: str | None = None) -> str:
         return self.engine.spec.prompt(name)

@@ -82,6 +82,10 @@ class Engine(Protocol):
     def streams(self) -> int:
         """How many calls of `run` make progress at the same time."""
 
+    @property
+    def packs(self) -> bool:
+        """Whether texts share the rows of a batch (see batches), so that they need not be of like length."""
+
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of each text with special tokens, uncut, in the order of the texts."""
 

@@ -65,9 +65,10 @@ class FakeEngine:
     vocabulary_size = 256
     closing_tokens = 1
 
-    def __init__(self, spec: ModelSpec | None = None, *, streams: int = 1) -> None:
+    def __init__(self, spec: ModelSpec | None = None, *, streams: int = 1, packs: bool = False) -> None:
         self.spec = spec or make_spec()
         self.streams = streams
+        self.packs = packs
         self.batches: list[list[Tokens]] = []
         self.gate = threading.Event()
         self.gate.set()

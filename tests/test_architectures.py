@@ -111,6 +111,19 @@ class TestVectors:
             alone = np.concatenate([engine.run([tokens]) for tokens in batch])
             assert cosine(engine.run(batch), alone).min() >= 0.9999
 
+    def test_texts_that_share_rows_get_the_same_vectors(self, exported: Exported) -> None:
+        """All but encoders that pool by themselves, where texts are padded as ever."""
+        alone = OpenVINOEngine.load(exported.entry, EngineSettings(streams=1))
+        engine = OpenVINOEngine.load(exported.entry, EngineSettings(streams=1, packing=True))
+        random = np.random.default_rng(7)
+        longest = min(exported.entry.spec.max_tokens, 60)
+        lengths = [*random.integers(1, longest // 2, 12).tolist(), longest]
+        batch = [random.integers(5, KNOWN_IDS, length).tolist() for length in lengths]
+        rows = engine.run(batch)
+        assert engine.packs is not exported.case.pooled
+        assert not engine.packs or engine.layout(lengths).rows < len(batch)
+        assert cosine(rows, np.concatenate([alone.run([tokens]) for tokens in batch])).min() >= 0.9999
+
 
 def cosine_matrix(rows: Vectors) -> Vectors:
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -6,7 +6,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovembed.batches import full_count, padded_length, plan
+from ovembed.batches import Rows, full_count, layout, packed_width, padded_length, plan
 
 LENGTHS = st.lists(st.integers(1, 60), max_size=40)
 BUDGETS = st.integers(1, 200)
@@ -114,3 +114,51 @@ def test_a_full_count_is_near_and_one_of_few(count: int) -> None:
 def test_counts_make_four_steps_to_each_power_of_two() -> None:
     counts = sorted({full_count(count) for count in range(1, 33)})
     assert counts == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32]
+
+
+TEXTS = st.lists(st.integers(1, 300), min_size=1, max_size=40)
+LIMITS = st.integers(1, 512)
+
+
+@given(TEXTS, LIMITS, st.booleans())
+def test_no_two_texts_of_a_batch_stand_in_one_place(lengths: list[int], limit: int, packs: bool) -> None:
+    laid = layout(lengths, limit, packs=packs)
+    taken = [
+        (row, token)
+        for (row, start), length in zip(laid.places, lengths, strict=True)
+        for token in range(start, start + length)
+    ]
+    assert len(set(taken)) == sum(lengths)
+    assert all(row < laid.rows and token < laid.width for row, token in taken)
+
+
+@given(TEXTS, LIMITS)
+def test_padded_texts_have_a_row_each(lengths: list[int], limit: int) -> None:
+    laid = layout(lengths, limit, packs=False)
+    assert laid.places == tuple((row, 0) for row in range(len(lengths)))
+    assert laid.width == max(*lengths, min(padded_length(max(lengths)), limit))
+
+
+@given(TEXTS, LIMITS)
+def test_packing_never_computes_more_than_padding(lengths: list[int], limit: int) -> None:
+    assert layout(lengths, limit, packs=True).tokens <= layout(lengths, limit, packs=False).tokens
+
+
+def test_texts_share_rows_where_that_is_less_to_compute() -> None:
+    assert layout([30, 20, 14, 40, 24], 256, packs=True).places == ((0, 0), (0, 30), (0, 50), (1, 0), (1, 40))
+    assert layout([60, 60], 256, packs=True).places == ((0, 0), (1, 0))
+    assert layout([8], 256, packs=True).tokens == 8
+
+
+def test_a_text_goes_where_it_leaves_the_least_room() -> None:
+    rows = Rows(64, 2)
+    places = [rows.place(length) for length in (40, 50, 20, 10, 5, 4)]
+    assert places == [(0, 0), (1, 0), (0, 40), (1, 50), None, (0, 60)]
+
+
+@given(st.integers(1, 2000), LIMITS)
+def test_rows_to_share_are_wide_enough_and_within_the_model(longest: int, limit: int) -> None:
+    width = packed_width(longest, limit)
+    assert width >= longest
+    assert width == longest or width <= limit
+    assert longest > limit or limit < 64 or width >= 64

@@ -187,7 +187,7 @@ class TestTuning:
         assert str(work) == "3 streams on 6 threads as tuned, batches of up to 100 tokens"
         assert work_for(entry, EngineSettings(), 50) == replace(work, batch_tokens=50)
         assert work_for(entry, EngineSettings(streams=1)).engine.streams == 1
-        assert work_for(entry, EngineSettings(threads=8, streams=2)).batch_tokens == 4 * 192
+        assert work_for(entry, EngineSettings(threads=8, streams=2)).batch_tokens == 4 * 256
 
     def test_every_streams_and_batch_is_tried_and_the_best_is_kept(
         self, repository: ModelRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -199,8 +199,8 @@ class TestTuning:
         tried: list[Trial] = []
         best = tune(entry, EngineSettings(threads=2), on_trial=tried.append)
         assert [(trial.tuning.streams, trial.tuning.batch_tokens) for trial in tried] == [
-            *((1, 2 * tokens) for tokens in (96, 192, 384, 768)),
-            *((2, tokens) for tokens in (96, 192, 384, 768)),
+            *((1, 2 * tokens) for tokens in (128, 256, 512, 1024)),
+            *((2, tokens) for tokens in (128, 256, 512, 1024)),
         ]
         assert best in [trial.tuning for trial in tried]
         assert best in [Tuning(**known) for known in json.loads((entry.folder / "tuning.json").read_text()).values()]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from ovembed import admission, cores
 from ovembed.bench.texts import make_texts
-from ovembed.engine import OpenVINOEngine
 from ovembed.errors import ShuttingDown
 from ovembed.repository import Tuning, check_tuning_writable, write_tuning
 from ovembed.serving.batcher import Batcher
+from ovembed.serving.loading import load_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ovembed.repository import ModelEntry
 
 _CLIENTS = 64
-_BATCH_TOKENS = (96, 192, 384, 768)
+_BATCH_TOKENS = (128, 256, 512, 1024)
 _WARM_UP_S, _COUNTED_S = 0.7, 1.5
 
 # Speeds that differ by less are alike; smaller batches are answered sooner.
@@ -66,7 +66,7 @@ def _trials(entry: ModelEntry, settings: EngineSettings) -> Iterator[Trial]:
     _, threads = settings.resolve()
     texts = [*make_texts("short", 800), *make_texts("mixed", 200)]
     for streams in _streams_to_try(threads):
-        engine = OpenVINOEngine.load(entry, replace(settings, streams=streams, threads=threads, low_latency=False))
+        engine = load_engine(entry, replace(settings, streams=streams, threads=threads, low_latency=False))
         token_lists = _shuffled(admission.admit_texts(engine, texts, truncate=True).tokens)
         for batch_tokens in _BATCH_TOKENS:
             tuning = Tuning(streams, threads, batch_tokens * max(1, threads // streams))

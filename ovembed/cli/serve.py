@@ -79,8 +79,8 @@ def serve(
         option(
             "--max-batch-tokens",
             min=1,
-            help="Padded tokens of a batch; more delays short texts.",
-            show_default="192 for each thread of a stream",
+            help="Tokens of a batch, with padding; more delays short texts.",
+            show_default="256 for each thread of a stream",
             rich_help_panel=WORK_GROUP,
         ),
     ] = None,

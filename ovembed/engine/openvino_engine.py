@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import queue
 import threading
@@ -15,6 +14,8 @@ import numpy as np
 import openvino as ov
 
 from ovembed import batches, cores
+from ovembed.engine.inputs import Inputs
+from ovembed.engine.packing import with_packing
 from ovembed.engine.pooling import embedding_rows, with_pooling
 from ovembed.engine.tokenizer import load_tokenizer
 from ovembed.errors import EngineError, OvembedError, last_line
@@ -66,6 +67,7 @@ class EngineSettings:
     process ends, so what must survive that reads a copy of its own.
     low_latency: a batch that runs alone gets all threads, not those of one stream. The model is compiled a second time
     for it and takes memory twice.
+    packing: texts share the rows of a batch, where the model is one that this is known for (see packing).
     """
 
     streams: int | None = None
@@ -74,6 +76,7 @@ class EngineSettings:
     cache_dir: Path | None = None
     map_weights: bool = True
     low_latency: bool = False
+    packing: bool = False
 
     def resolve(self) -> tuple[int, int]:
         """(streams, threads) for this machine: all cores this process may use (see cores), few threads to a stream.
@@ -128,6 +131,7 @@ class OpenVINOEngine:
         self.streams, self.threads = settings.resolve()
         self._tokenizer = tokenizer
         self._inputs = [port.any_name for port in compiled.inputs]
+        self.packs = "segments" in self._inputs
         self._requests = _requests(compiled, self.streams)
         self._request_for_one = _requests(compiled_for_one, 1) if compiled_for_one else None
         self._at_work = 0
@@ -146,10 +150,12 @@ class OpenVINOEngine:
         with _translated(f"{files.model_path} cannot be loaded; export the model again"):
             _check_kind(files.model_path)
             model = ov.Core().read_model(files.model_path, config={"ENABLE_MMAP": settings.map_weights})
-            pooled = with_pooling(model, None if files.pooled else spec.pooling, normalize=spec.normalize)
-            compiled = _compile(pooled, settings)
+            embedder = with_packing(model, spec) if settings.packing and not files.pooled else None
+            if embedder is None:
+                embedder = with_pooling(model, None if files.pooled else spec.pooling, normalize=spec.normalize)
+            compiled = _compile(embedder, settings)
             streams, _ = settings.resolve()
-            for_one = _compile(pooled, replace(settings, streams=1)) if settings.low_latency and streams > 1 else None
+            for_one = _compile(embedder, replace(settings, streams=1)) if settings.low_latency and streams > 1 else None
             rows = tokenizer.vocabulary_size or embedding_rows(model)
         return cls(spec, tokenizer, compiled, settings, vocabulary_size=rows, compiled_for_one=for_one)
 
@@ -197,17 +203,8 @@ class OpenVINOEngine:
                 self._at_work -= 1
 
     def _feed(self, batch: Sequence[Sequence[int]]) -> dict[str, np.ndarray[Any, Any]]:
-        """Right-padded inputs, int64 (n, padded length). The attention mask hides the padding, so its id is any."""
-        lengths = np.fromiter(map(len, batch), dtype=np.int64, count=len(batch))
-        longest = int(lengths.max())
-        width = max(longest, min(batches.padded_length(longest), self.spec.max_tokens))
-        attended = np.arange(width) < lengths[:, None]
-        ids = np.zeros(attended.shape, dtype=np.int64)
-        ids[attended] = np.fromiter(itertools.chain.from_iterable(batch), dtype=np.int64, count=int(lengths.sum()))
-        feed = {"input_ids": ids, "attention_mask": attended.astype(np.int64)}
-        if "token_type_ids" in self._inputs:
-            feed["token_type_ids"] = np.zeros_like(ids)
-        return feed
+        layout = batches.layout([len(tokens) for tokens in batch], self.spec.max_tokens, packs=self.packs)
+        return Inputs(batch, layout, self.spec.pooling).feed(self._inputs)
 
 
 def _check_kind(path: Path) -> None:

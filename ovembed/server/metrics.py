@@ -81,7 +81,7 @@ class Metrics:
         self._queue_oldest = self._gauge("queue_oldest_seconds", "How long the text that is next in turn has waited.")
         self.texts = self._counter("texts", "Texts embedded.", "model")
         self.tokens = self._counter("tokens", "Tokens computed, without padding.", "model")
-        self.padding = self._counter("padding_tokens", "Tokens computed only to make texts equally long.", "model")
+        self.padding = self._counter("padding_tokens", "Tokens computed only to fill up the rows of batches.", "model")
         self.truncated = self._counter("truncated_texts", "Texts cut to the model's length.", "model")
         self.dropped = self._counter("dropped_texts", "Texts not run because nobody waited for them.", "model")
         self.failed_batches = self._counter("failed_batches", "Batches that the engine could not run.", "model")

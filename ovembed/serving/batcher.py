@@ -26,16 +26,21 @@ if TYPE_CHECKING:
 
 DEFAULT_QUEUED_TOKENS = 1_000_000
 
-# Padded tokens of a batch for each thread that works on it. Larger ones pad more and take longer to wait for; the next
-# requests find fewer to share a batch with.
-BATCH_TOKENS_OF_A_THREAD = 192
+# Tokens of a batch for each thread that works on it, padding included. Larger ones take longer to wait for, and the
+# next requests find fewer to share a batch with.
+BATCH_TOKENS_OF_A_THREAD = 256
 
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """A batch that has ended. `waited_s`: how long each of its texts was queued; `error` is set when it failed."""
+    """A batch that has ended.
+
+    computed_tokens: with those that fill its rows up; waited_s: how long each of its texts was queued; `error` is set
+    when it failed.
+    """
 
     lengths: tuple[int, ...]
+    computed_tokens: int
     waited_s: tuple[float, ...]
     inference_s: float
     error: Exception | None = None
@@ -46,8 +51,8 @@ class BatchReport:
 
     @property
     def padding(self) -> int:
-        """Tokens computed for nothing, to make the texts equally long."""
-        return batches.padded_length(max(self.lengths)) * len(self.lengths) - self.tokens
+        """Tokens computed for nothing, to fill up the rows."""
+        return self.computed_tokens - self.tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ class Batcher:
         self._engine = engine
         self._observers = tuple(observers)
         self._max_queued_tokens = max_queued_tokens
-        self._waiting: Waiting[_Job] = Waiting(max_batch_tokens)
+        self._waiting: Waiting[_Job] = Waiting(max_batch_tokens, engine.spec.max_tokens if engine.packs else None)
         self._changed = threading.Condition()
         self._closed = False
         self._workers = [
@@ -188,8 +193,10 @@ class Batcher:
             text.job.put(text.row, row)
 
     def _tell(self, batch: list[WaitingText[_Job]], began: float, error: Exception | None = None) -> None:
+        lengths = tuple(len(text.tokens) for text in batch)
         report = BatchReport(
-            lengths=tuple(len(text.tokens) for text in batch),
+            lengths=lengths,
+            computed_tokens=batches.layout(lengths, self._engine.spec.max_tokens, packs=self._engine.packs).tokens,
             waited_s=tuple(began - text.queued_at for text in batch),
             inference_s=time.monotonic() - began,
             error=error,

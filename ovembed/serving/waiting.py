@@ -1,8 +1,10 @@
 """Texts that wait for a batch, and which of them go next.
 
-A batch is built around the text that has waited longest: of texts nearly as long, the oldest come along. When that text
-is longer than a whole batch, much shorter ones go first, but only once: whoever has waited longest is in the next batch
-or in the one after it. So nobody starves, and short texts do not wait behind many long ones.
+A batch is built around the text that has waited longest; the oldest of those that fit come along. When that text is
+longer than a whole batch, much shorter ones go first, but only once: whoever has waited longest is in the next batch or
+in the one after it. So nobody starves, and short texts do not wait behind many long ones.
+
+Which texts fit is the engine's: packed into the rows of a batch, those of any length; else those nearly as long.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import itertools
 import time
 from collections import defaultdict, deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ovembed import batches
 
@@ -42,11 +44,13 @@ class WaitingText(Generic[Job]):
 class Waiting(Generic[Job]):
     """The queue of a Batcher; not for several threads at once. texts, tokens: how many wait.
 
-    `max_batch_tokens` bounds the padded tokens of a batch, but for a text that is alone in it, and those that pass one.
+    `max_batch_tokens` bounds the tokens of a batch, padding included, but for a text that is alone in it, and those
+    that pass one. Texts are packed into rows of at most `packed_to` tokens, or not at all.
     """
 
-    def __init__(self, max_batch_tokens: int) -> None:
+    def __init__(self, max_batch_tokens: int, packed_to: int | None = None) -> None:
         self._max_batch_tokens = max_batch_tokens
+        self._packed_to = packed_to
         self._ages = itertools.count()
         # By padded length, of which there are few; those of one length by age.
         self._by_length: defaultdict[int, deque[WaitingText[Job]]] = defaultdict(deque)
@@ -70,7 +74,7 @@ class Waiting(Generic[Job]):
         return time.monotonic() - self._by_length[length][0].queued_at
 
     def take(self) -> list[WaitingText[Job]]:
-        """Remove the next batch; there must be a text. Its count is one of few (see batches)."""
+        """Remove the next batch; there must be a text."""
         heads = self._heads()
         oldest, length = min(heads)
         much_shorter = [head for head in heads if 2 * head[1] <= length]
@@ -88,24 +92,69 @@ class Waiting(Generic[Job]):
         """(age, padded length) of the oldest text of each length."""
         return [(texts[0].age, length) for length, texts in self._by_length.items() if texts]
 
-    def _gather(self, heads: Sequence[tuple[int, int]], *, spread: int, max_tokens: int) -> list[WaitingText[Job]]:
-        """The oldest of these, and the next in age that are of like length and fit."""
-        _, first = min(heads)
-        shortest = longest = first
-        candidates = [head for head in heads if abs(head[1] - first) <= spread]
-        heapq.heapify(candidates)
+    def _gather(self, heads: list[tuple[int, int]], *, spread: int, max_tokens: int) -> list[WaitingText[Job]]:
+        """The oldest of these, and the next in age that fit beside it."""
+        room = self._room(min(heads)[1], spread, max_tokens)
+        heapq.heapify(heads)
         taken: list[WaitingText[Job]] = []
-        while candidates:
-            _, length = heapq.heappop(candidates)
-            shorter, longer = min(shortest, length), max(longest, length)
-            if taken and (longer - shorter > spread or longer * (len(taken) + 1) > max_tokens):
-                continue  # and no other text of this length fits
-            shortest, longest = shorter, longer
+        while heads:
+            _, length = heapq.heappop(heads)
             texts = self._by_length[length]
+            if not room.admits(len(texts[0].tokens)):
+                continue  # nor are others of about this length tried
             taken.append(texts.popleft())
             if texts:
-                heapq.heappush(candidates, (texts[0].age, length))
-        count = batches.full_count(len(taken))
+                heapq.heappush(heads, (texts[0].age, length))
+        count = room.count(len(taken))
         for text in reversed(taken[count:]):
             self._by_length[batches.padded_length(len(text.tokens))].appendleft(text)
         return taken[:count]
+
+    def _room(self, first: int, spread: int, max_tokens: int) -> _Room:
+        if self._packed_to is None:
+            return _Alike(spread, max_tokens)
+        return _Packed(batches.packed_width(first, min(self._packed_to, max_tokens)), max_tokens)
+
+
+class _Room(Protocol):
+    """What a batch still takes."""
+
+    def admits(self, length: int) -> bool:
+        """Take a text of so many tokens if it fits; it will not later if it does not now. The first always does."""
+
+    def count(self, taken: int) -> int:
+        """How many of those taken are run; the others wait on."""
+
+
+class _Alike:
+    """Texts that are padded to the longest of them: they differ by at most `spread` tokens."""
+
+    def __init__(self, spread: int, max_tokens: int) -> None:
+        self._spread = spread
+        self._max_tokens = max_tokens
+        self._lengths: list[int] = []
+
+    def admits(self, length: int) -> bool:
+        lengths = [*self._lengths, batches.padded_length(length)]
+        longest = max(lengths)
+        fits = longest - min(lengths) <= self._spread and longest * len(lengths) <= self._max_tokens
+        if fits or not self._lengths:
+            self._lengths = lengths
+            return True
+        return False
+
+    def count(self, taken: int) -> int:
+        return batches.full_count(taken)
+
+
+class _Packed:
+    """Texts that share rows."""
+
+    def __init__(self, width: int, max_tokens: int) -> None:
+        self._rows = batches.Rows(width, max(1, max_tokens // width))
+
+    def admits(self, length: int) -> bool:
+        return self._rows.place(length) is not None
+
+    def count(self, taken: int) -> int:
+        return taken
