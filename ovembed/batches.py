@@ -21,7 +21,7 @@ DEFAULT_BATCH_TOKENS = 1024
 _COST_OF_A_BATCH = 12
 
 
-# Rows that several texts share are at least as wide. Wider ones fill up better, but each token attends to all of its row.
+# Rows that several texts share are at least as wide. Wider ones fill up better, but a token attends to all of its row.
 _PACKED_WIDTH = 64
 
 
