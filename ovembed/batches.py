@@ -20,7 +20,6 @@ DEFAULT_BATCH_TOKENS = 1024
 # What a batch costs before its first token, in tokens: more padding than that is worth a batch of its own.
 _COST_OF_A_BATCH = 12
 
-
 # Rows that several texts share are at least as wide. Wider ones fill up better, but a token attends to all of its row.
 _PACKED_WIDTH = 64
 

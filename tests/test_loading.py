@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovembed.engine import EngineSettings, openvino_engine, packing
+from ovembed.repository import read_golden
 from ovembed.serving.loading import load_engine
 from ovembed.vectors import cosine
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 TEXTS = ["the cat", "a dog in the old house by the river", "music", "green water and a red stone"]
 
 
+def load(repository: ModelRepository, name: str) -> OpenVINOEngine:
+    entry = repository.get(name)
+    return load_engine(entry, EngineSettings(), read_golden(entry.folder))
+
+
 def assert_texts_are_themselves(engine: OpenVINOEngine) -> None:
     tokens = engine.tokenize(TEXTS)
     alone = np.concatenate([engine.run([each]) for each in tokens])
@@ -26,7 +32,7 @@ def assert_texts_are_themselves(engine: OpenVINOEngine) -> None:
 
 
 def test_a_server_packs_texts(repository: ModelRepository) -> None:
-    engine = load_engine(repository.get("tiny"), EngineSettings())
+    engine = load(repository, "tiny")
     assert engine.packs
     assert_texts_are_themselves(engine)
 
@@ -36,7 +42,7 @@ def test_a_model_whose_positions_are_hidden_pads_them(
 ) -> None:
     monkeypatch.setattr(packing, "_count_positions", lambda *_: None)
     assert openvino_engine.OpenVINOEngine.load(repository.get("minilm-fp32"), EngineSettings(packing=True)).packs
-    engine = load_engine(repository.get("minilm-fp32"), EngineSettings())
+    engine = load(repository, "minilm-fp32")
     assert not engine.packs
     assert_texts_are_themselves(engine)
 
@@ -48,6 +54,6 @@ def test_a_model_that_does_not_compile_packed_pads_them(
         raise RuntimeError("no such operation")
 
     monkeypatch.setattr(openvino_engine, "with_packing", fail)
-    engine = load_engine(repository.get("tiny"), EngineSettings())
+    engine = load(repository, "tiny")
     assert not engine.packs
     assert_texts_are_themselves(engine)

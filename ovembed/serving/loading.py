@@ -42,28 +42,28 @@ def load_model(entry: ModelEntry, settings: EngineSettings) -> LoadedModel:
     """Raises RepositoryError or EngineError when it cannot be read, loaded or run."""
     golden = read_golden(entry.folder)
     work = work_for(entry, settings)
-    engine = load_engine(entry, work.engine)
+    engine = load_engine(entry, work.engine, golden)
     engine.warm_up()
     [tokens] = admission.admit_texts(engine, golden.texts[:1], truncate=True).tokens
     created = int(entry.folder.stat().st_mtime)
     return LoadedModel(entry.name, engine, GoldenText(tokens, golden.exported[0]), created, work.batch_tokens)
 
 
-def load_engine(entry: ModelEntry, settings: EngineSettings) -> OpenVINOEngine:
+def load_engine(entry: ModelEntry, settings: EngineSettings, golden: Golden) -> OpenVINOEngine:
     """Packing texts, if they get their vectors that way too; a model may be built as none of those known.
 
-    Raises as `load_model` does.
+    Raises EngineError when it cannot be loaded.
     """
     with contextlib.suppress(EngineError):
         engine = OpenVINOEngine.load(entry, replace(settings, packing=True))
-        if not engine.packs or _gives(engine, read_golden(entry.folder)):
+        if not engine.packs or _gives(engine, golden):
             return engine
     return OpenVINOEngine.load(entry, settings)
 
 
 def _gives(engine: Engine, golden: Golden) -> bool:
     """The vectors recorded at export, to the shortest texts when they run together."""
-    tokens = admission.admit_texts(engine, golden.texts, truncate=True).tokens
-    shortest = sorted(range(len(tokens)), key=lambda text: len(tokens[text]))[:_PACKED_TEXTS]
-    rows, recorded = engine.run([tokens[text] for text in shortest]), golden.exported[shortest]
+    shortest = sorted(range(len(golden.texts)), key=lambda text: len(golden.texts[text]))[:_PACKED_TEXTS]
+    tokens = admission.admit_texts(engine, [golden.texts[text] for text in shortest], truncate=True).tokens
+    rows, recorded = engine.run(tokens), golden.exported[shortest]
     return rows.shape == recorded.shape and bool(vectors.cosine(rows, recorded).min() >= LEAST_COSINE)
