@@ -9,11 +9,14 @@ import sys
 
 
 def mend() -> None:
-    """What was closed leads nowhere, and what cannot be said on stderr is lost, while the work goes on."""
+    """What was closed leads nowhere, and what cannot be said on stderr is lost, while the work goes on.
+
+    A stream that somebody has put in place of the process's own stays.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(_nowhere(), mode, encoding="utf-8", errors="backslashreplace"))
-    if isinstance(sys.stderr, io.TextIOWrapper):
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr = _Stderr(sys.stderr.detach(), encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
