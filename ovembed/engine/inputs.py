@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ovembed.batches import Layout
     from ovembed.spec import Pooling
 
+# Pooling weights have rows for a multiple of so many texts: kernels for every count would take a fifth of the memory
+# of a server.
+_TEXTS_STEP = 8
+
 
 class Inputs:
     """One batch: rows x width of every input that the model has a name for."""
@@ -52,9 +56,10 @@ class Inputs:
         return self._block(self._positions, np.int64)
 
     def _weights(self) -> NDArray[np.float32]:
-        """What the vector of each text takes of each token: (texts, rows * width)."""
-        weights = np.zeros((len(self._lengths), self._layout.tokens), dtype=np.float32)
-        texts = np.arange(len(self._lengths))
+        """What the vector of each text takes of each token: (texts or more, rows * width); further rows are 0."""
+        count = len(self._lengths)
+        weights = np.zeros((-(-count // _TEXTS_STEP) * _TEXTS_STEP, self._layout.tokens), dtype=np.float32)
+        texts = np.arange(count)
         match self._pooling:
             case "cls":
                 weights[texts, self._starts] = 1

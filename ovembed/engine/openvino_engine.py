@@ -168,7 +168,7 @@ class OpenVINOEngine:
     def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
         feed = self._feed(batch)
         with self._request() as request, _translated("inference failed"):
-            rows: Vectors = request.infer(feed, share_inputs=True)[0]
+            rows: Vectors = request.infer(feed, share_inputs=True)[0][: len(batch)]
         if not np.isfinite(rows).all():
             raise EngineError(
                 f"{self.spec.source} gave a vector that is not finite. Export it with another --weight-format."

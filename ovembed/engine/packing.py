@@ -28,7 +28,8 @@ def with_packing(model: ov.Model, spec: ModelSpec) -> ov.Model | None:
     Of its inputs, token_type_ids stay where there are any; attention_mask gives way to
     segments, int32 (rows, width): which text of the row a token belongs to; padding is a text of its own;
     position_ids, int64 (rows, width): of each token in its text;
-    pooling_weights, float32 (texts, rows * width): the weight of each token in the vector of each text.
+    pooling_weights, float32 (texts, rows * width): the weight of each token in the vector of each text. There may be
+    more rows than texts, as long as the vectors of those are passed over.
     """
     hidden, mask = encoder_ends(model)
     attentions = [node for node in model.get_ops() if node.get_type_name() in _ATTENTION]
