@@ -17,8 +17,8 @@ from ovembed import vectors
 from ovembed.cluster.blocks import Block, Embedded, Task, part_name, read_results, read_texts, write_blocks
 from ovembed.cluster.gathering import clean, gathered
 from ovembed.corpus import Item, Pause, Progress, Refused, Summary, errors_of
+from ovembed.corpus.account import EXAMPLES, nothing_embedded
 from ovembed.corpus.formats.parts import Manifest, Part, write_manifest
-from ovembed.corpus.job import EXAMPLES, nothing_embedded
 from ovembed.corpus.precision import limit_for
 from ovembed.errors import ClusterError, InputError, MissingExtra, OvembedError, last_line
 

@@ -14,8 +14,8 @@ import numpy as np
 from ovembed import engine, targets
 from ovembed.cluster.blocks import Block, Embedded, Task, read_texts, write_result
 from ovembed.corpus import StoredVectors, embed_corpus, encode_vectors
+from ovembed.corpus.account import EXAMPLES
 from ovembed.corpus.formats import parquet
-from ovembed.corpus.job import EXAMPLES
 from ovembed.corpus.rows import Standing
 from ovembed.corpus.writing import whole
 from ovembed.errors import ClusterError, InputError, OvembedError

@@ -1,8 +1,10 @@
 """Texts in, vectors out, and the job between them."""
 
+from ovembed.corpus.account import Progress, Summary
+from ovembed.corpus.embedding import Options
 from ovembed.corpus.formats import FORMATS, Format, format_of, open_stored
 from ovembed.corpus.inputs import STDIN, GivenTexts, Inputs, Reading
-from ovembed.corpus.job import Options, Progress, Summary, embed_corpus
+from ovembed.corpus.job import embed_corpus
 from ovembed.corpus.output import is_complete, open_writer, places_of
 from ovembed.corpus.partial import errors_of
 from ovembed.corpus.precision import PRECISIONS, VectorPrecision
