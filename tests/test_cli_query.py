@@ -194,7 +194,7 @@ def test_files_that_cannot_be_used_are_named(embedded: Path, minilm: str, tmp_pa
     missing = tmp_path / "missing.npy"
     assert f"ovembed embed FILE -o {missing}" in told(missing)
     (tmp_path / "words.txt").write_text("a", encoding="utf-8")
-    assert "known format" in told(tmp_path / "words.txt")
+    assert "ends in none of" in told(tmp_path / "words.txt")
     meta = embedded.with_suffix(".meta.jsonl").read_bytes()
     short = tmp_path / "short.npy"
     np.save(short, np.load(embedded)[:2])
@@ -205,7 +205,7 @@ def test_files_that_cannot_be_used_are_named(embedded: Path, minilm: str, tmp_pa
     rows[1, 2] = np.nan
     np.save(broken, rows)
     broken.with_suffix(".meta.jsonl").write_bytes(meta)
-    assert "row 1 is not finite" in told(broken)
+    assert "row 1, counted from 0, is not finite" in told(broken)
 
 
 def test_wrong_usage_exits_2(embedded: Path) -> None:

@@ -87,9 +87,9 @@ def test_a_zero_row_is_like_nothing() -> None:
 def test_a_row_that_is_not_finite_is_named(bad: float) -> None:
     rows = random_rows()
     rows[4321, 5] = bad
-    with pytest.raises(InputError, match=r"file: the vector of row 4321 is not finite"):
+    with pytest.raises(InputError, match=r"file: the vector of row 4321, counted from 0, is not finite"):
         VectorIndex(stored(rows), "file")
-    with pytest.raises(InputError, match=r"file: the vector of row 4321 is not finite"):
+    with pytest.raises(InputError, match=r"file: the vector of row 4321, counted from 0, is not finite"):
         nearest_once(in_blocks(stored(rows), 1000), "file", rows[0], 3)
 
 

@@ -197,7 +197,7 @@ def test_meta_of_other_vectors_is_refused(tmp_path: Path) -> None:
 def test_lines_of_two_spaces_are_refused(tmp_path: Path) -> None:
     OWNERS["jsonl"].write(make_stored(), tmp_path / "a.jsonl")
     with (tmp_path / "a.jsonl").open("ab") as file:
-        file.write(b'{"text": "x", "embedding": [1, 2]}\n')
+        file.write(b'{"text": "x", "embedding": [' + b",".join([b"1"] * DIMENSIONS) + b"]}\n")
     with pytest.raises(InputError, match=r"a\.jsonl .*line 51 is of another space"):
         _ = open_stored(tmp_path / "a.jsonl").codes
 

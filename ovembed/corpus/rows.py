@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from ovembed.corpus.precision import PRECISIONS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -125,8 +127,8 @@ class Space:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Raises KeyError where model or dimensions are missing."""
-        return cls(
+        """Raises KeyError where model or dimensions are missing, ValueError where no vectors can be like that."""
+        space = cls(
             model=str(data["model"]),
             fingerprint=data.get("fingerprint"),
             dimensions=int(data["dimensions"]),
@@ -134,6 +136,11 @@ class Space:
             limit=data.get("limit"),
             prompt=data.get("prompt", ""),
         )
+        if space.dimensions < 1 or space.precision not in PRECISIONS:
+            raise ValueError(f"{space.precision} vectors of {space.dimensions} dimensions")
+        if space.precision == "int8" and not space.limit:
+            raise ValueError("int8 vectors without their limit")
+        return space
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,17 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"No file {error.filename}, which belongs to {path}. Embed the texts again.") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise InputError(f"{error.filename or path} cannot be read: {_line(error.strerror or error)}.") from error
+    except KeyError as error:
+        raise _damaged(path, f"it has no {error}") from error
     except (ValueError, LookupError, TypeError, EOFError) as error:
-        raise InputError(f"{path} was not written by ovembed embed, or is damaged ({error}).") from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, what: object) -> InputError:
+    return InputError(f"{path} was not written by ovembed embed, or is damaged ({_line(what)}).")
+
+
+def _line(words: object) -> str:
+    """In one line, as which errors of other libraries do not always come."""
+    return " ".join(str(words).split()).rstrip(" .")

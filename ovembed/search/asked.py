@@ -100,7 +100,7 @@ def lengths_of(start: int, codes: Codes, space: Space, name: str) -> Vectors:
     measured: Vectors = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     if not np.isfinite(measured).all():
         row = start + int(np.argmin(np.isfinite(measured)))
-        raise InputError(f"{name}: the vector of row {row} is not finite. Embed the texts again.")
+        raise InputError(f"{name}: the vector of row {row}, counted from 0, is not finite. Embed the texts again.")
     measured[measured == 0] = 1
     return measured
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from ovembed.corpus.formats import json, jsonl, npy, npz, parquet, parts, sqlite
+from ovembed.corpus.stored import reading
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,6 +37,14 @@ OWNERS: Mapping[Format, FileFormat] = {
     "sqlite": sqlite,
 }
 _ENDINGS: Mapping[str, Format] = {f".{name}": name for name in FORMATS} | {".db": "sqlite"}
+_BEGINNINGS: Mapping[Format, bytes] = {
+    "json": b"{",
+    "jsonl": b"{",
+    "npy": b"\x93NUMPY",
+    "npz": b"PK\x03\x04",
+    "parquet": b"PAR1",
+    "sqlite": b"SQLite format 3\0",
+}
 
 
 def format_of(output: Path | None, chosen: Format | None = None) -> Format:
@@ -58,7 +67,24 @@ def open_stored(path: Path, chosen: Format | None = None) -> StoredVectors:
         raise InputError(f"No file {path}. Make it of your texts: ovembed embed FILE -o {path}")
     if path.is_dir():
         return parts.read(path)
-    return OWNERS[format_of(path, chosen)].read(path)
+    kind = chosen or _ENDINGS.get(path.suffix)
+    if kind is None:
+        raise InputError(f"{path} is no output of ovembed embed: it ends in none of {', '.join(_ENDINGS)}.")
+    with reading(path):
+        _check_beginning(path, kind)
+    return OWNERS[kind].read(path)
+
+
+def _check_beginning(path: Path, kind: Format) -> None:
+    """Raises InputError when the file is empty, or none of that kind."""
+    with path.open("rb") as file:
+        found = file.read(max(map(len, _BEGINNINGS.values())))
+    if not found:
+        raise InputError(f"{path} is empty. Embed the texts again.")
+    if not found.lstrip().startswith(_BEGINNINGS[kind]):
+        others = [name for name, beginning in _BEGINNINGS.items() if found.startswith(beginning)]
+        advice = f"It looks like {' or '.join(others)}: rename it." if others else "Embed the texts again."
+        raise InputError(f"{path} is no {kind} file. {advice}")
 
 
 def files_of(output: Path, kind: Format) -> tuple[Path, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -51,9 +51,34 @@ def write(stored: StoredVectors, path: Path) -> None:
 def read(path: Path) -> StoredVectors:
     """All of it is in memory: the format is for small outputs."""
     with reading(path):
-        whole = orjson.loads(path.read_bytes())
+        whole = _parsed(path.read_bytes())
         space = Space.from_json(whole)
-        codes = np.array([row["embedding"] for row in whole["data"]], dtype=precision.dtype(space.precision))
-        return StoredVectors(
-            space, codes, [Row.from_json(row) for row in whole["data"]], whole["usage"]["total_tokens"]
-        )
+        found = whole["data"]
+        codes = np.empty((len(found), precision.width(space)), dtype=precision.dtype(space.precision))
+        for position, row in enumerate(found):
+            put(codes, position, row, f"data[{position}]")
+        return StoredVectors(space, codes, [*map(Row.from_json, found)], whole["usage"]["total_tokens"])
+
+
+def put(codes: Codes, position: int, row: object, place: str) -> None:
+    """The embedding of a JSON object into a row of codes. Raises ValueError, naming the place, when it does not fit."""
+    embedding = row.get("embedding") if isinstance(row, dict) else None
+    problem = f"{place} has no embedding of {codes.shape[1]} {codes.dtype} numbers"
+    if not isinstance(embedding, list) or len(embedding) != codes.shape[1]:
+        raise ValueError(problem)
+    try:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which the search tells
+            codes[position] = embedding
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(problem) from error
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        content.decode()  # tells where it is no UTF-8, which orjson does not
+        raise
+    if not isinstance(found, dict):
+        raise TypeError("it is no JSON object")
+    return found

@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 
 from ovembed.corpus import precision
+from ovembed.corpus.formats.json import put
 from ovembed.corpus.lines import LineRows, Lines
 from ovembed.corpus.rows import Space
 from ovembed.corpus.stored import BLOCK_ROWS, StoredVectors, reading
@@ -41,7 +42,7 @@ def read(path: Path) -> StoredVectors:
     """The vectors come in order, the rows from anywhere. Lines of other programs do: they need `embedding` alone."""
     with reading(path):
         lines = Lines(path)
-        space = _space(orjson.loads(lines[0]))
+        space = _space(lines.object(0))
         return StoredVectors(space, partial(_codes, path, lines, space), LineRows(lines))
 
 
@@ -49,17 +50,18 @@ def _codes(path: Path, lines: Lines, space: Space) -> Iterator[Codes]:
     dtype = precision.dtype(space.precision)
     with reading(path):
         for start in range(0, len(lines), BLOCK_ROWS):
-            block = lines[start : start + BLOCK_ROWS]
-            codes = np.empty((len(block), precision.width(space)), dtype=dtype)
-            for position, line in enumerate(block):
-                values = orjson.loads(line)
+            codes = np.empty((min(BLOCK_ROWS, len(lines) - start), precision.width(space)), dtype=dtype)
+            for position in range(len(codes)):
+                values = lines.object(start + position)
+                put(codes, position, values, f"line {start + position + 1}")
                 if _space(values) != space:
                     raise ValueError(f"line {start + position + 1} is of another space than line 1")
-                codes[position] = values["embedding"]
             yield codes
 
 
 def _space(line: dict[str, Any]) -> Space:
-    numbers = len(line["embedding"])
-    dimensions = numbers * 8 if line.get("precision") == "binary" else numbers
+    embedding = line.get("embedding")
+    if not isinstance(embedding, list):
+        raise TypeError("line 1 has no embedding")  # the others are told by `put`
+    dimensions = len(embedding) * 8 if line.get("precision") == "binary" else len(embedding)
     return Space.from_json({"model": "", "dimensions": dimensions} | line)

@@ -5,6 +5,8 @@ Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 
 from __future__ import annotations
 
+import math
+import os
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -40,9 +42,22 @@ def write(stored: StoredVectors, path: Path) -> None:
 
 def read(path: Path) -> StoredVectors:
     """The vectors are a memory map of the file."""
-    with reading(path):
-        codes = np.load(path, mmap_mode="r", allow_pickle=False)
+    with reading(path), path.open("rb") as file:
+        codes = mapped(path, file, os.fstat(file.fileno()).st_size)
         return with_meta(codes, Lines(meta_path(path)))
+
+
+def mapped(path: Path, file: IO[bytes], stop: int) -> Codes:
+    """The array that begins where the file is read and ends before `stop`. Raises ValueError when it is cut off."""
+    np.lib.format.read_magic(file)
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    start = file.tell()
+    if dtype.hasobject:
+        raise ValueError("its array holds objects, not numbers")
+    if math.prod(shape) * dtype.itemsize > stop - start:
+        held = (stop - start) // (math.prod(shape[1:]) * dtype.itemsize)
+        raise ValueError(f"it ends after {held} of {shape[0]} vectors")
+    return np.memmap(path, dtype, "r", start, shape, order="F" if fortran_order else "C")
 
 
 def write_header(stream: IO[bytes], space: Space, rows: int) -> None:
@@ -64,9 +79,12 @@ def meta_lines(rows: Sequence[Row], start: int) -> Iterator[bytes]:
 
 def with_meta(codes: Codes, lines: Lines) -> StoredVectors:
     """Codes, and the lines that belong to them. Raises ValueError when these are of other vectors."""
-    space = Space.from_json(orjson.loads(lines[0]))
+    with reading(lines.path):
+        space = Space.from_json(lines.object(0))
     rows = LineRows(lines, skip=1)
-    expected = (len(rows), precision.width(space)), precision.dtype(space.precision)
-    if (codes.shape, codes.dtype) != expected:
-        raise ValueError(f"{codes.dtype} {codes.shape} beside lines about {expected[1]} {expected[0]}")
+    width, dtype = precision.width(space), precision.dtype(space.precision)
+    if (codes.shape, codes.dtype) != ((len(rows), width), dtype):
+        raise ValueError(
+            f"its array is {codes.dtype} {codes.shape}, where its lines tell of {dtype} {(len(rows), width)}"
+        )
     return StoredVectors(space, codes, rows)

@@ -10,8 +10,6 @@ import struct
 import zipfile
 from typing import IO, TYPE_CHECKING
 
-import numpy as np
-
 from ovembed.corpus.formats import npy
 from ovembed.corpus.lines import Lines
 from ovembed.corpus.stored import StoredVectors, reading
@@ -44,17 +42,17 @@ def read(path: Path) -> StoredVectors:
         try:
             archive = zipfile.ZipFile(file)
         except zipfile.BadZipFile as error:
-            raise ValueError(str(error)) from error
-        begin, _ = _extent(archive, file, _VECTORS)
+            raise ValueError("its end is missing") from error
+        begin, end = _extent(archive, file, _VECTORS)
         file.seek(begin)
-        np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        codes = np.memmap(path, dtype, "r", file.tell(), shape)
+        codes = npy.mapped(path, file, end)
         return npy.with_meta(codes, Lines(path, *_extent(archive, file, _META)))
 
 
 def _extent(archive: zipfile.ZipFile, file: IO[bytes], name: str) -> tuple[int, int]:
     """Where the bytes of a member begin and end."""
+    if name not in archive.namelist():
+        raise ValueError(f"there is no {name} in it")
     member = archive.getinfo(name)
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} in it is compressed")

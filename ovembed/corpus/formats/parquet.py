@@ -5,6 +5,7 @@ The schema's metadata: `ovembed` holds the space as JSON. Format: https://parque
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from functools import lru_cache, partial
 from itertools import accumulate
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ovembed.corpus.precision import Codes
 
 _SPACE_KEY = b"ovembed"
+_MARK = b"PAR1"  # every file begins and ends with it
 _EMBEDDING = "embedding"
 _GROUPS_KEPT = 2
 _BUFFER_BYTES = 1024 * 1024
@@ -59,28 +61,48 @@ def read(path: Path) -> StoredVectors:
     """The vectors come in order, the rows are read in groups."""
     with reading(path):
         file = _open(path)
-        space = Space.from_json(orjson.loads(file.schema_arrow.metadata[_SPACE_KEY]))
-        rows = ParquetRows(file)
+        described = (file.schema_arrow.metadata or {}).get(_SPACE_KEY)
+        if described is None:
+            raise ValueError("its schema has no metadata 'ovembed'")
+        space = Space.from_json(orjson.loads(described))
+        rows = ParquetRows(path, file)
         return StoredVectors(space, partial(_codes, path, file, space), rows, release=rows.close)
 
 
 def _codes(path: Path, file: pyarrow.parquet.ParquetFile, space: Space) -> Iterator[Codes]:
+    width, dtype = precision.width(space), precision.dtype(space.precision)
+    start = 0
     with reading(path):
         for batch in file.iter_batches(BLOCK_ROWS, columns=[_EMBEDDING]):
-            numbers = batch.column(_EMBEDDING).flatten().to_numpy(zero_copy_only=False)
-            yield numbers.reshape(len(batch), precision.width(space))
+            lists = batch.column(_EMBEDDING)
+            _check(lists, width, start)
+            # Other programs write the same numbers in a wider type.
+            numbers = lists.flatten().to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+            yield numbers.reshape(len(batch), width)
+            start += len(batch)
+
+
+def _check(lists: pyarrow.Array, width: int, start: int) -> None:
+    """Raises ValueError, naming the row, for a vector of another length, or with numbers missing."""
+    import pyarrow.compute as pc  # noqa: PLC0415  of an extra
+
+    fitting = pc.equal(pc.list_value_length(lists), width).fill_null(False)
+    if not pc.all(fitting).as_py():
+        row = start + fitting.index(False).as_py()
+        raise ValueError(f"row {row}, counted from 0, has no embedding of {width} numbers")
 
 
 def open_rows(path: Path) -> ParquetRows:
     """The rows without the vectors; close them. Raises InputError, naming the file, as `read` does."""
     with reading(path):
-        return ParquetRows(_open(path))
+        return ParquetRows(path, _open(path))
 
 
 class ParquetRows(Positions[Row]):
     """Groups that were asked for last are kept, as Arrow has them: to make all their rows takes longer."""
 
-    def __init__(self, file: pyarrow.parquet.ParquetFile) -> None:
+    def __init__(self, path: Path, file: pyarrow.parquet.ParquetFile) -> None:
+        self._path = path
         self._file = file
         self._columns = [name for name in file.schema_arrow.names if name != _EMBEDDING]
         counts = (file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
@@ -101,8 +123,9 @@ class ParquetRows(Positions[Row]):
         while positions:
             group = bisect_right(self._starts, positions.start) - 1
             first, behind = self._starts[group], min(positions.stop, self._starts[group + 1])
-            here = self._group(group).slice(positions.start - first, behind - positions.start)
-            rows += map(Row.from_json, here.to_pylist())
+            with reading(self._path):
+                here = self._group(group).slice(positions.start - first, behind - positions.start)
+                rows += map(Row.from_json, here.to_pylist())
             positions = range(behind, positions.stop)
         return rows
 
@@ -132,8 +155,20 @@ def _schema(pa: Any, space: Space) -> pyarrow.Schema:
 
 def _open(path: Path) -> pyarrow.parquet.ParquetFile:
     """Read a little at a time: Arrow would hold whole columns beside what is made of them."""
-    _, pq = _arrow()
-    return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+    pa, pq = _arrow()
+    with path.open("rb") as raw:
+        raw.seek(-len(_MARK), os.SEEK_END)
+        if raw.read() != _MARK:
+            raise ValueError("its end is missing")
+    file: pyarrow.parquet.ParquetFile = pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+    schema = file.schema_arrow
+    for name in ("text", _EMBEDDING):
+        if name not in schema.names:
+            raise ValueError(f"it has no column '{name}'")
+    kind = schema.field(_EMBEDDING).type
+    if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind)):
+        raise ValueError(f"its column '{_EMBEDDING}' holds {kind}, not lists of numbers")
+    return file
 
 
 def _arrow() -> tuple[Any, Any]:

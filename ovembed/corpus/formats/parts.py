@@ -19,6 +19,7 @@ from ovembed.corpus.formats import parquet
 from ovembed.corpus.positions import Positions
 from ovembed.corpus.rows import Row, Space
 from ovembed.corpus.stored import StoredVectors, reading
+from ovembed.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,6 +69,8 @@ def read(folder: Path) -> StoredVectors:
 
     Raises InputError, naming the folder, when it holds no manifest, or a part is not what the manifest says.
     """
+    if not (folder / MANIFEST).exists():
+        raise InputError(f"{folder} is a folder without {MANIFEST}, so no output of ovembed embed. Name a file in it.")
     with reading(folder):
         content = orjson.loads((folder / MANIFEST).read_bytes())
         space = Space.from_json(content["space"])

@@ -76,19 +76,30 @@ def read(path: Path) -> StoredVectors:
                 values = connection.execute("SELECT name, value FROM space")
                 space = Space.from_json({name: orjson.loads(value) for name, value in values})
                 rows = _SqlRows(path, connection)
+                _check_end(path, connection)
         except BaseException:
             connection.close()
             raise
         return StoredVectors(space, partial(_codes, path, connection, space), rows, release=connection.close)
 
 
+def _check_end(path: Path, connection: sqlite3.Connection) -> None:
+    """SQLite finds missing pages, but takes a part of one for all of it."""
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    if path.stat().st_size % page_bytes:
+        raise ValueError("it ends in the middle of a page")
+
+
 def _codes(path: Path, connection: sqlite3.Connection, space: Space) -> Iterator[Codes]:
     dtype, width = precision.dtype(space.precision), precision.width(space)
     with reading(path), _translated(), contextlib.closing(connection.cursor()) as cursor:
-        cursor.execute("SELECT embedding FROM rows ORDER BY position")
+        # As a BLOB: of a cell that is none Python would make a text.
+        cursor.execute("SELECT position, CAST(embedding AS BLOB) FROM rows ORDER BY position")
         while found := cursor.fetchmany(BLOCK_ROWS):
-            blobs = [blob for (blob,) in found]
-            yield np.frombuffer(b"".join(blobs), dtype).reshape(len(blobs), width)
+            for position, blob in found:
+                if len(blob) != width * dtype.itemsize:
+                    raise ValueError(f"position {position} has no embedding of {width} {dtype} numbers")
+            yield np.frombuffer(b"".join([blob for _, blob in found]), dtype).reshape(len(found), width)
 
 
 class _SqlRows(Positions[Row]):
@@ -108,9 +119,13 @@ class _SqlRows(Positions[Row]):
 
     def at(self, position: int) -> Row:
         select = f"SELECT {', '.join(_COLUMNS)} FROM rows WHERE position = ?"  # noqa: S608  names of our own
+        stored_at = int(self._positions[position])
         with reading(self._path), _translated():
-            found = self._connection.execute(select, (int(self._positions[position]),)).fetchone()
-            return Row.from_json(dict(zip(_COLUMNS, found, strict=True)))
+            found = self._connection.execute(select, (stored_at,)).fetchone()
+            try:
+                return Row.from_json(dict(zip(_COLUMNS, found, strict=True)))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"position {stored_at} holds no row: {error}") from error
 
 
 @contextlib.contextmanager
@@ -118,4 +133,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise ValueError(str(error)) from error
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            raise OSError(None, str(error)) from error
+        raise ValueError(str(error).partition(" with text ")[0]) from error  # which need not be one
