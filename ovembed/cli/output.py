@@ -15,6 +15,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ovembed.cli.visible import visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -36,7 +38,7 @@ class Talk:
 
     def say(self, message: str, style: str = "") -> None:
         """One line; the message is text, never markup."""
-        self.console.print(Text(message, style), soft_wrap=True)
+        self.console.print(Text(visible(message), style), soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print_table(self.console, columns, rows)
@@ -135,7 +137,7 @@ def interrupt_told() -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         for note in getattr(interrupt, "__notes__", ()):
-            sys.stderr.write(f"ovembed: {note}\n")
+            sys.stderr.write(f"ovembed: {visible(note)}\n")
         raise
 
 
@@ -144,6 +146,7 @@ def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    rows = [[*map(visible, row)] for row in rows]
     for position, column in enumerate(columns):
         cells = [column, *(row[position] for row in rows if position < len(row))]
         whole = max(map(len, cells)) <= _NEVER_BROKEN and console.width >= _WIDE

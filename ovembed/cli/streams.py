@@ -9,7 +9,8 @@ import sys
 
 
 def mend() -> None:
-    """What was closed leads nowhere, and what cannot be said on stderr is lost, while the work goes on.
+    """What was closed leads nowhere, and what cannot be said on stderr is lost, while the work goes on. What stdout's
+    encoding does not know is written as its number.
 
     A stream that somebody has put in place of the process's own stays.
     """
@@ -18,6 +19,8 @@ def mend() -> None:
             setattr(sys, name, os.fdopen(_nowhere(), mode, encoding="utf-8", errors="backslashreplace"))
     if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr = _Stderr(sys.stderr.detach(), encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _nowhere() -> int:
