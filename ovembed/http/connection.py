@@ -32,10 +32,12 @@ class BoundedConnection(HttpToolsProtocol):
     _rest_timer: asyncio.TimerHandle | None = None
     _reader_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
+    _used_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._earlier: deque[RequestResponseCycle] = deque()
+        self._used_at = self.loop.time()
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -72,6 +74,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._used_at = self.loop.time()
         while self._earlier and self._earlier[0].response_complete:
             self._earlier.popleft()
         if self.cycle.response_complete and self.cycle.more_body:
@@ -84,6 +87,11 @@ class BoundedConnection(HttpToolsProtocol):
             _cancel(self._rest_timer)
             self._await_head()
         super().on_message_complete()
+
+    def is_idle(self, for_s: float) -> bool:
+        """Whether all that came is answered, and whoever opened the connection or got a reply has not used it since."""
+        asked = self._head_bytes > 0 or (self.cycle is not None and not self.cycle.response_complete)
+        return not asked and self.loop.time() - self._used_at >= for_s
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from ovembed.errors import OvembedError, ShuttingDown
@@ -20,13 +22,16 @@ if TYPE_CHECKING:
 # They tell about the server (health, metrics, models), and give nobody work.
 _OPEN_METHODS = {"GET", "HEAD"}
 
+# For the rest of a body that nobody wants.
+_HEARING_S = 5.0
+
 
 class Traffic:
     """Requests at work, and whether the server is to end after them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, draining: bool = False) -> None:
         self.running = 0
-        self.draining = False
+        self.draining = draining
 
     def check(self) -> None:
         """Raises ShuttingDown while draining."""
@@ -64,12 +69,20 @@ class Guards:
             await self._app(scope, receive, part)
             return
         try:
-            if self._keys is not None:
-                self._keys.check(scope)
-            self._traffic.check()
+            await self._admit(scope, receive)
             await self._run(scope, receive, part)
         except OvembedError as error:
             await self._render(Request(scope), error)(scope, receive, part)
+
+    async def _admit(self, scope: Scope, receive: Receive) -> None:
+        try:
+            if self._keys is not None:
+                self._keys.check(scope)
+            self._traffic.check()
+        except OvembedError:
+            if self._traffic.draining:
+                await _hear_out(scope, receive)
+            raise
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ShuttingDown for a request that is cut off, at the end of the grace, before its reply began."""
@@ -88,3 +101,15 @@ class Guards:
                 raise ShuttingDown("The server is shutting down.") from error
         finally:
             self._traffic.running -= 1
+
+
+async def _hear_out(scope: Scope, receive: Receive) -> None:
+    """Let the body come, of a request that is refused on a connection that ends with the reply: a connection closed
+    with something unread takes the reply with it.
+    """
+    if "expect" in Headers(scope=scope):  # it waits for leave to send the body
+        return
+    with contextlib.suppress(TimeoutError, asyncio.CancelledError):  # cancelled at the end of the grace
+        async with asyncio.timeout(_HEARING_S):
+            while (await receive()).get("more_body", False):
+                pass

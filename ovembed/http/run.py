@@ -7,24 +7,28 @@ import contextlib
 import resource
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 
-from ovembed.http.connection import bounded
+from ovembed.http import door
+from ovembed.http.connection import BoundedConnection, bounded
+from ovembed.http.guards import Traffic
 from ovembed.http.listener import bound, url_of
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
     from types import FrameType
 
     from starlette.types import ASGIApp
 
-    from ovembed.http.guards import Traffic
     from ovembed.http.tls import Tls
 
 _POLL_S = 0.05
+
+# How soon a client that has a connection sends a request, or the next one, if it sends one at all.
+_HESITATION_S = 0.5
 
 
 async def _do_nothing() -> None:
@@ -78,6 +82,22 @@ async def serve_on(
         await server.serve(sockets=[listener])
 
 
+async def turn_away(
+    listener: socket.socket, app: ASGIApp, *, grace_s: float, patience_s: float, tls: Tls | None = None
+) -> None:
+    """Let `app` answer those whom the kernel has let in at the socket, on the running loop, and close it."""
+    server = _Server(
+        _configure(app, patience_s, tls),
+        Traffic(draining=True),
+        grace_s,
+        on_started=lambda: None,
+        on_stop=_do_nothing,
+        beside=None,
+        tls=tls,
+    )
+    await server._serve(sockets=[listener])  # without signals, which are for those who run the loop
+
+
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Run it on a loop of the kind that `run` uses."""
     with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
@@ -104,7 +124,10 @@ def _lift_limit_of_files() -> None:
 
 
 class _Server(uvicorn.Server):
-    """Says when it accepts connections; told to stop, it goes on to answer them until the work at hand is done."""
+    """Says when it accepts connections; told to stop, it goes on to answer them until the work at hand is done.
+
+    Whoever the kernel has let in by then is answered too.
+    """
 
     def __init__(
         self,
@@ -125,6 +148,7 @@ class _Server(uvicorn.Server):
         self._beside = beside
         self._tls = tls
         self._companions: list[asyncio.Task[None]] = []
+        self.should_exit = traffic.draining
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         _lift_limit_of_files()
@@ -141,15 +165,29 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """uvicorn's own shutdown begins with hanging up on those who ask whether we are ready."""
+        """uvicorn's own shutdown begins with hanging up on all whose request has not been read yet."""
         for companion in self._companions:
             companion.cancel()
         deadline = time.monotonic() + self._grace_s
-        while self._traffic.running and not self.force_exit and time.monotonic() < deadline:
-            await asyncio.sleep(_POLL_S)
+        await self._until(lambda: not self._traffic.running, deadline - _HESITATION_S)
+        for listener in sockets or ():
+            door.close(listener)
+        seen_from = time.monotonic() + (_HESITATION_S if self._tls else 0)  # who shakes hands is no connection yet
+        await self._until(lambda: time.monotonic() >= seen_from and self._all_answered(sockets or ()), deadline)
         self.config.timeout_graceful_shutdown = max(1, round(deadline - time.monotonic()))
         await super().shutdown(sockets)
         await self._on_stop()
+
+    def _all_answered(self, listeners: Iterable[socket.socket]) -> bool:
+        connections = cast("set[BoundedConnection]", self.server_state.connections)
+        return not any(map(door.has_waiting, listeners)) and all(each.is_idle(_HESITATION_S) for each in connections)
+
+    async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
+        """Look after the loop has read what came until now, and then again and again."""
+        while not self.force_exit and time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_S)
+            if condition():
+                return
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from ovembed import cores
 from ovembed.errors import OvembedError, ServerError
 from ovembed.http.listener import again, bound_together, url_of
 from ovembed.server.reload import follow, logged
+from ovembed.server.workers import leftovers
 from ovembed.server.workers.channel import Channel, Unanswered
 from ovembed.server.workers.crew import Crew
 from ovembed.server.workers.questions import (
@@ -126,7 +127,8 @@ class _Supervisor:
     async def _keep(self, share: _Share) -> None:
         """One worker after another. Raises what keeps the first one from serving.
 
-        Connections wait for the next one. When it cannot serve either they are closed, and new ones go to the others.
+        Connections wait for the next one. When it cannot serve either they are closed, and new ones go to the others,
+        as they do when the server stops and others have not ended yet.
         """
         pause_s = _FIRST_PAUSE_S
         if share is not self._shares[0]:
@@ -141,7 +143,7 @@ class _Supervisor:
             watching.cancel()
             self._crew.leave(share.number)
             if self._stopping.is_set():
-                return
+                break
             if not self._started:
                 raise worker.failure or ServerError(f"Worker {share.number} ended with {code} before it could serve.")
             pause_s = _FIRST_PAUSE_S if worker.listened else min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -151,6 +153,7 @@ class _Supervisor:
             _LOG.warning("Worker %d: %s Another starts in %g s.", share.number, because, pause_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
+        await leftovers.refuse(share.listener, self._settings)
 
     async def _answer(self, worker: _Worker, question: Any) -> Any:
         match question:

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ovembed.errors import OvembedError, ShuttingDown
-from ovembed.http import logs
+from ovembed.http import door, logs
 from ovembed.http.run import run_loop, serve_on
 from ovembed.server.reload import Outcome, Reloader
 from ovembed.server.service import Service
@@ -101,6 +101,7 @@ class _Worker:
             await channel.ask(Listening())
 
         settings = job.settings
+        door.open_again(listener)  # which the worker before may have closed, told to stop
         await serve_on(
             listener,
             self.service.app(Colleagues(channel)),
