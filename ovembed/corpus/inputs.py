@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import functools
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -84,6 +84,7 @@ class Inputs:
         self._stdin = stdin
         self._on_encoding = on_encoding
         self._raw: BinaryIO | None = None
+        self._size = 0
         self._bytes_before = 0
 
     @property
@@ -94,8 +95,8 @@ class Inputs:
     @property
     def bytes_read(self) -> int:
         """Of the files, packed as they are."""
-        here = 0 if self._raw is None or self._raw.closed else self._raw.tell()
-        return self._bytes_before + here
+        here = 0 if self._raw is None or self._raw.closed or not self._raw.seekable() else self._raw.tell()
+        return self._bytes_before + min(here, self._size)  # a file may have grown
 
     def entries(self, measure: Measure = _untold) -> Iterator[Item | Refused | Pause]:
         """Every text in order, and what cannot be one; pauses where stdin makes them.
@@ -106,7 +107,8 @@ class Inputs:
 
         def read(name: str, stream: BinaryIO | None = None) -> Iterator[Item | Refused]:
             source = Source(
-                name=name,
+                name=_sayable(name),
+                path=name,
                 columns=self._reading.columns,
                 stream=stream,
                 encoding=self._reading.encoding,
@@ -116,6 +118,7 @@ class Inputs:
             return self._entries_of(source, measure)
 
         for name, size in zip(self._names, self._sizes, strict=True):
+            self._size = size
             if name == STDIN:
                 yield from with_pauses(self._stdin, functools.partial(read, "stdin"))
             else:
@@ -124,29 +127,41 @@ class Inputs:
             self._bytes_before += size
 
     def _entries_of(self, source: Source, measure: Measure) -> Iterator[Item | Refused]:
-        """What goes wrong with a file ends this file, not the others."""
+        """What goes wrong with a file ends this file, not the others; one that gives nothing is refused itself."""
         kind = self._reading.kind
         reader = reader_of(source.name) if kind is None else READERS[f".{kind}"]
         split = self._reading.split or Split(reader.split)
+        line = 0
         try:
             for document in reader.read(source):
-                if isinstance(document, Refused):
-                    yield document
-                else:
-                    yield from texts_of(document, split, measure)
-        except OSError as error:
-            yield Refused(source.name, 1, f"the file cannot be read ({error.strerror or error}).")
-        except (ValueError, EOFError) as error:
-            yield Refused(source.name, 1, f"the file cannot be read ({error}).")
+                for entry in [document] if isinstance(document, Refused) else texts_of(document, split, measure):
+                    line = entry.line
+                    yield entry
+            if not line:
+                yield Refused(source.name, 1, "the file holds no text.")
+        except (OSError, ValueError, EOFError) as error:
+            yield _broken(source.name, line, error)
 
     def _follow(self, raw: BinaryIO) -> None:
         self._raw = raw
 
 
+def _sayable(name: str) -> str:
+    """A file's name as outputs can hold it: bytes of it that are not UTF-8 as their numbers."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _broken(source: str, line: int, error: Exception) -> Refused:
+    """The rest of a file; `line` is the last that gave something, or 0."""
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".")
+    after = f"further than line {line} " if line else ""
+    return Refused(source, line or 1, f"the file cannot be read {after}({reason}).")
+
+
 def _check_encoding(name: str | None) -> None:
     try:
-        codecs.lookup(name or "utf-8")
-    except LookupError as error:
+        "".encode(name or "utf-8")
+    except (LookupError, UnicodeError) as error:
         raise InputError(f"No encoding '{name}'. Leave --encoding out to have it detected.") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -36,25 +37,29 @@ class Columns:
         return self.text or _USUAL
 
     def choose(self, available: list[str], source: str) -> str:
-        """The column with the text. Raises InputError when it, or the one with the id, is not there."""
+        """The column with the text. Raises InputError when it, or the one with the id, is not there, or there twice."""
         listed = ", ".join(available)
         if self.id is not None and self.id not in available:
             raise InputError(f"{source} has no column '{self.id}' (it has: {listed}). Choose one with --id-column.")
         wanted = available[0] if self.text is None and len(available) == 1 else self.wanted
         if wanted not in available:
             raise InputError(f"{source} has no column '{wanted}' (it has: {listed}). Choose one with --column.")
+        for name in {wanted, self.id or wanted}:
+            if available.count(name) > 1:
+                raise InputError(f"{source} has several columns '{name}'. Give them names of their own.")
         return wanted
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An input by its name. `stream` is stdin's; files are opened by their path, when their time comes.
+    """An input by its name. `stream` is stdin's; files are opened when their time comes, by `path` or else the name.
 
     `on_encoding` hears of files that are not UTF-8; `on_raw` gets the file whose position tells the progress.
     """
 
     name: str
     columns: Columns
+    path: str | None = None
     stream: BinaryIO | None = None
     encoding: str | None = None
     on_encoding: Callable[[str, str], None] = lambda *_: None
@@ -66,12 +71,13 @@ class Source:
         if self.stream is not None:
             yield _peekable(self.stream)
             return
-        with Path(self.name).open("rb", buffering=SAMPLE_BYTES) as raw:
+        packing = Path(self.name).suffix.lower()
+        with Path(self.path or self.name).open("rb", buffering=SAMPLE_BYTES) as raw:
             self.on_raw(raw)
-            if self.name.endswith(".gz"):
+            if packing == ".gz":
                 with _gzip(raw) as file:
                     yield file
-            elif self.name.endswith(".zst"):
+            elif packing == ".zst":
                 with _zstandard(raw) as file:
                     yield file
             else:
@@ -89,6 +95,8 @@ class Source:
                 raise UnicodeError("it is no text in any known encoding")
             if self.encoding is None and encoding not in {"utf-8", "utf-8-sig"}:
                 self.on_encoding(self.name, encoding)
+            if self.encoding is not None and codecs.lookup(encoding).name == "utf-8":
+                encoding = "utf-8-sig"  # a byte order mark is no part of the first text
             stream = io.TextIOWrapper(file, encoding, errors="surrogateescape", newline=newline)
             try:
                 yield stream

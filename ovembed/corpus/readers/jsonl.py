@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 import orjson
 
 from ovembed.corpus.document import Document
+from ovembed.corpus.readers.identity import identity
 from ovembed.corpus.rows import Refused
 from ovembed.corpus.source import MAX_WHOLE_BYTES, TOO_LARGE
 from ovembed.corpus.split import MAX_CHARACTERS
@@ -66,8 +67,7 @@ def _document(source: Source, number: int, value: object) -> Document | Refused:
     fields = {source.columns.wanted: value} if isinstance(value, str) else value
     if not isinstance(fields, dict):
         return Refused(source.name, number, "it is neither an object nor a text.")
-    identity = fields.get(source.columns.id)
-    known = identity if identity is None or isinstance(identity, str) else orjson.dumps(identity).decode()
+    known = identity(fields.get(source.columns.id))
     text = fields.get(source.columns.wanted)
     if isinstance(text, str):
         return Document(source.name, text.splitlines(keepends=True), number, known, in_row=True)

@@ -28,7 +28,10 @@ def read(source: Source) -> Iterator[Document]:
         from bs4 import BeautifulSoup  # noqa: PLC0415  of an extra, and slow to import
     except ImportError as error:
         raise MissingExtra("HTML", "files") from error
-    soup = BeautifulSoup(source.whole(), "html.parser", from_encoding=source.encoding)
+    content = source.whole()
+    if not content:  # of which the parser would say that it cannot be decoded
+        return
+    soup = BeautifulSoup(content, "html.parser", from_encoding=source.encoding)
     if soup.original_encoding not in {None, "utf-8", "ascii"}:
         source.on_encoding(source.name, str(soup.original_encoding))
     for tag in soup.find_all(_UNSEEN):

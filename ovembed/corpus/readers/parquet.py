@@ -7,6 +7,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING
 
 from ovembed.corpus.document import Document
+from ovembed.corpus.readers.identity import identity
 from ovembed.corpus.rows import Refused
 from ovembed.errors import MissingExtra
 
@@ -27,13 +28,23 @@ def read(source: Source) -> Iterator[Document | Refused]:
     number = 0
     with source.open() as raw, pq.ParquetFile(raw if raw.seekable() else io.BytesIO(source.whole())) as file:
         text = source.columns.choose(file.schema_arrow.names, source.name)
-        identity = source.columns.id
-        for batch in file.iter_batches(_BATCH_ROWS, columns=[text, *([identity] if identity else [])]):
-            names = batch.column(identity).to_pylist() if identity else repeat(None, len(batch))
+        naming = source.columns.id
+        for batch in file.iter_batches(_BATCH_ROWS, columns=[text, *([naming] if naming else [])]):
+            names = batch.column(naming).to_pylist() if naming else repeat(None, len(batch))
             for value, name in zip(batch.column(text).to_pylist(), names, strict=True):
                 number += 1
-                known = None if name is None else str(name)
-                if isinstance(value, str):
-                    yield Document(source.name, value.splitlines(keepends=True), number, known, in_row=True)
+                found = _text(value)
+                if found is None:
+                    yield Refused(source.name, number, f"'{text}' is no text.", identity(name))
                 else:
-                    yield Refused(source.name, number, f"'{text}' is no text.", known)
+                    yield Document(source.name, found.splitlines(keepends=True), number, identity(name), in_row=True)
+
+
+def _text(value: object) -> str | None:
+    """Bytes too, as programs that do not say of a column that it is text write it."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
+    return value if isinstance(value, str) else None

@@ -29,8 +29,7 @@ def read_csv(source: Source) -> Iterator[Document | Refused]:
     """The delimiter is the one that the header has most of. Format: RFC 4180."""
     with source.text(newline="") as stream, _translated():
         header = stream.readline()
-        rows = csv.reader(chain([header], stream), delimiter=max(_DELIMITERS, key=header.count))
-        yield from _documents(source, ((rows.line_num, row) for row in rows))
+        yield from _documents(source, _rows(chain([header], stream), max(_DELIMITERS, key=header.count)))
 
 
 def read_tsv(source: Source) -> Iterator[Document | Refused]:
@@ -42,6 +41,24 @@ def read_tsv(source: Source) -> Iterator[Document | Refused]:
     with source.text(newline="") as stream, _translated():
         rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
         yield from _documents(source, ((rows.line_num, [*map(_unquoted, row)]) for row in rows))
+
+
+def _rows(lines: Iterable[str], delimiter: str) -> Iterator[Row]:
+    """Raises csv.Error for a quote that nothing closes: the rest of the file would be taken for a cell."""
+    ended = False
+
+    def followed() -> Iterator[str]:
+        nonlocal ended
+        yield from lines
+        ended = True
+
+    before = 0
+    rows = csv.reader(followed(), delimiter=delimiter)
+    for row in rows:
+        if ended:  # the parser asked for more, as it does within quotes only
+            raise csv.Error(f"nothing closes a quote in the row that begins in line {before + 1}")
+        before = rows.line_num
+        yield before, row
 
 
 def _documents(source: Source, rows: Iterable[Row]) -> Iterator[Document | Refused]:
@@ -58,7 +75,18 @@ def _documents(source: Source, rows: Iterable[Row]) -> Iterator[Document | Refus
             yield Refused(source.name, number, f"the row has {len(row)} of {len(names)} columns.")
             continue
         name = None if identity is None else row[identity]
+        if name is not None and not _is_sayable(name):
+            yield Refused(source.name, number, f"'{names[identity or 0]}' holds bytes that are no text.")
+            continue
         yield Document(source.name, row[text].splitlines(keepends=True), number, name, in_row=True)
+
+
+def _is_sayable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unquoted(cell: str) -> str:
@@ -71,4 +99,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except csv.Error as error:
+        if "field larger" in str(error):
+            raise ValueError(f"a cell has more than {MAX_CHARACTERS} characters; is a quote left open?") from error
         raise ValueError(str(error)) from error
