@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
+import os
+import resource
 import shutil
 import signal
 import socket
@@ -12,6 +15,7 @@ import ssl
 import subprocess
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +25,15 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families  # noqa: TID253
 
-from ovembed.errors import InputError
+from ovembed.errors import InputError, ServerError
+from ovembed.http import descriptors
+from ovembed.http.certificate import expiry
 from ovembed.http.tls import Tls
 from tests.test_serve_process import (
     PATIENCE_S,
     Server,
     address,
+    command,
     post,
     run_and_fail,
     served,
@@ -212,7 +219,7 @@ def test_a_certificate_without_its_key_is_told_once_and_the_one_before_goes_on(
 
     with caplog.at_level("INFO"):
         asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
-    told, renewed = [record.getMessage() for record in caplog.records if record.name == "ovembed.http.tls"]
+    told, renewed = [record.getMessage() for record in caplog.records if record.name.startswith("ovembed.http.")]
     assert "the key is not that of the certificate" in told
     assert "has changed" in renewed
 
@@ -226,6 +233,64 @@ def test_tls_files_that_do_not_go_together_are_told(tmp_path: Path) -> None:
     for wrong, problem in ((other, "not that of the cert"), (locked, "key is encrypted"), (None, "do not hold")):
         with pytest.raises(InputError, match=problem):
             Tls(cert, wrong).check()
+
+
+@needs_openssl
+def test_a_certificate_that_has_expired_is_told_with_its_date(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cert, key = make_pair(tmp_path)
+    Tls(cert, key).check()
+    assert not caplog.records
+    past = tmp_path / "past.pem"
+    command = ["openssl", "x509", "-in", str(cert), "-signkey", str(key), "-days", "-1", "-out", str(past)]
+    subprocess.run(command, capture_output=True, check=True)
+    both = tmp_path / "both.pem"
+    both.write_bytes(key.read_bytes() + past.read_bytes() + cert.read_bytes())
+    Tls(both).check()
+    [told] = [record.getMessage() for record in caplog.records]
+    assert f"{both} expired on {datetime.now(UTC) - timedelta(days=1):%F}" in told
+
+
+def test_a_file_without_a_certificate_expires_never() -> None:
+    assert expiry(b"") is None
+    assert expiry(b"-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----") is None
+
+
+def test_a_server_that_cannot_start_says_so_in_json_where_its_log_is_json(repository: ModelRepository) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for arguments, told in (
+            (["--model", "e5"], "'e5'"),
+            (["--model", "tiny", "--port", str(taken.getsockname()[1])], "is in use"),
+        ):
+            line = [*command(repository, *arguments), "--log-format", "json"]
+            result = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+            assert (result.returncode, result.stdout) == (1, "")
+            [entry] = map(json.loads, result.stderr.splitlines())
+            assert entry["level"] == "ERROR"
+            assert told in entry["message"]
+
+
+def test_a_limit_of_files_that_no_server_can_do_with_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (16, 16))
+    with pytest.raises(ServerError, match="Only 16 files may be open"):
+        descriptors.lift_limit()
+
+
+def test_a_lack_of_files_is_told_of_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none_left(_: int) -> int:
+        raise OSError(errno.EMFILE, "")
+
+    shortage = descriptors.Shortage()
+    shortage.look()
+    assert not caplog.records
+    monkeypatch.setattr(os, "dup", none_left)
+    shortage.look()
+    shortage.look()
+    assert len(caplog.records) == 1
+    monkeypatch.setattr(descriptors, "_TELL_EVERY_S", 0)
+    shortage.look()
+    assert len(caplog.records) == 2
 
 
 def status_until(server: Server, path: str, wanted: int) -> httpx.Response:

@@ -179,6 +179,7 @@ def test_a_server_out_of_files_answers_those_it_knows_and_recovers(repository: M
             vector_of(client)
         code, talk = server.stop()
     assert code == 0
+    assert f"All {limit} files that this process may open are open" in talk
     assert "Traceback" not in talk
 
 

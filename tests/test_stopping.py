@@ -18,7 +18,7 @@ import pytest
 from ovembed.http import door
 from tests.test_operations import connect, read_all, status_until
 from tests.test_serve_process import PATIENCE_S, Server, address, post, served, wait_until
-from tests.test_workers import accepted
+from tests.test_workers import accepted, worker_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,21 +168,6 @@ def test_a_request_with_a_large_body_hears_that_it_is_refused(server: Server) ->
             connection.sendall(REQUEST[-5:])
             assert read_all(connection).startswith(b"HTTP/1.1 200")
     assert ended_well(server)
-
-
-def worker_of(server: Server, connection: socket.socket) -> psutil.Process:
-    """Whichever has accepted it."""
-
-    def those() -> list[psutil.Process]:
-        port = connection.getsockname()[1]
-        return [
-            process
-            for process in serving(server)
-            if any(each.raddr and each.raddr.port == port for each in process.net_connections("tcp"))
-        ]
-
-    wait_until(lambda: bool(those()))
-    return those()[0]
 
 
 @with_two_workers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -23,10 +25,11 @@ from ovembed.repository import ModelRepository
 from ovembed.server.reload import Outcome
 from ovembed.server.selection import Selection
 from ovembed.server.settings import ServeSettings, default_queued_tokens
+from ovembed.server.workers import crew as crew_module
 from ovembed.server.workers import merging, supervisor
 from ovembed.server.workers.channel import Channel, Gone, Unanswered
 from ovembed.server.workers.crew import Crew
-from ovembed.server.workers.questions import GetFamilies, Job
+from ovembed.server.workers.questions import GetFamilies, GetProblem, Job
 from tests.test_operations import texts_embedded
 from tests.test_serve_process import PATIENCE_S, Server, address, post, run_and_fail, served, wait_until
 
@@ -214,6 +217,14 @@ class Dying:
     def kill(self) -> None: ...
 
 
+class Silent(Dying):
+    """A worker that does not answer."""
+
+    async def ask(self, _question: Any) -> list[Metric]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
 def test_what_a_worker_has_counted_counts_once_while_and_after_it_ends() -> None:
     async def texts_of(crew: Crew) -> float:
         reports = await crew.ask(GetFamilies())
@@ -231,6 +242,64 @@ def test_what_a_worker_has_counted_counts_once_while_and_after_it_ends() -> None
     asyncio.run(scenario())
 
 
+def test_of_a_worker_that_does_not_answer_is_told_what_it_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "_PATIENCE_S", 0.1)
+
+    async def scenario() -> None:
+        crew = Crew(3)
+        Dying(crew, 1, texts=5)
+        Silent(crew, 2, texts=3)
+        found = values(merging.merge_families(await crew.ask(GetFamilies())))
+        assert found["ovembed_texts_totala"] == 8
+        assert found["ovembed_queue_texts"] == 5
+        assert found["ovembed_workers_missing"] == 2
+        ready, *others = await crew.ask(GetProblem(None))
+        assert not isinstance(ready, Gone)
+        assert all(isinstance(other, Gone) for other in others)
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
+
+
+def test_what_a_worker_counts_is_asked_for_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_LOOK_EVERY_S", 0)
+    told = report(7, 1, 0)
+
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair()
+        twice = asyncio.Semaphore(0)
+
+        async def answer(question: object) -> list[Metric]:
+            assert isinstance(question, GetFamilies)
+            twice.release()
+            return told
+
+        other_end = await Channel.open(theirs, answer)
+        worker = await worker_at(ours)
+        watching = asyncio.create_task(worker.watch())
+        for _ in range(2):  # when it asks again, it has the first answer
+            await twice.acquire()
+        assert values(worker.last_families) == values(told)
+        for end in (other_end, worker._channel):
+            end.close()
+            await end.closed()
+        await watching
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
+
+
+async def worker_at(end: socket.socket, process: Any = None) -> supervisor._Worker:
+    """A worker that listens, behind this end of its channel."""
+
+    async def held(_: object) -> None: ...
+
+    job = Job(Selection(ModelRepository("models")), ServeSettings())
+    with socket.socket() as listener:
+        worker = supervisor._Worker(supervisor._Share(1, listener, (0,), job), process)
+    worker._channel = await Channel.open(end, held)
+    worker.listened = True
+    return worker
+
+
 def test_a_worker_that_gives_no_sign_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_LOOK_EVERY_S", 0)
     monkeypatch.setattr(supervisor, "_PATIENCE_S", 0.1)
@@ -238,18 +307,13 @@ def test_a_worker_that_gives_no_sign_is_ended(monkeypatch: pytest.MonkeyPatch) -
     async def scenario() -> None:
         ours, theirs = socket.socketpair()
         silent = await asyncio.create_subprocess_exec("sleep", str(PATIENCE_S))
-        with socket.socket() as listener, theirs:
-            job = Job(Selection(ModelRepository("models")), ServeSettings())
-            worker = supervisor._Worker(supervisor._Share(1, listener, (0,), job), silent)
-            worker._channel = await Channel.open(ours, held)
-            worker.listened = True
+        with theirs:
+            worker = await worker_at(ours, silent)
             watching = asyncio.create_task(worker.watch())
             assert await silent.wait() == -signal.SIGKILL
             assert "no sign" in str(worker.failure)
         await watching
         worker._channel.close()
-
-    async def held(_: object) -> None: ...
 
     asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
@@ -275,6 +339,21 @@ def server(models: ModelRepository, tmp_path: Path) -> Iterator[Server]:
 
 def workers(server: Server) -> list[psutil.Process]:
     return psutil.Process(server.process.pid).children()
+
+
+def worker_of(server: Server, connection: socket.socket) -> psutil.Process:
+    """Whichever has accepted it."""
+
+    def those() -> list[psutil.Process]:
+        port = connection.getsockname()[1]
+        return [
+            worker
+            for worker in workers(server)
+            if any(each.raddr and each.raddr.port == port for each in worker.net_connections("tcp"))
+        ]
+
+    wait_until(lambda: bool(those()))
+    return those()[0]
 
 
 def on_new_connections(server: Server, method: str, path: str, count: int, **arguments: Any) -> list[httpx.Response]:
@@ -323,6 +402,30 @@ def test_a_worker_that_dies_is_replaced_and_its_counts_stay(server: Server) -> N
     code, talk = server.stop()
     assert code == 0
     assert "Another starts" in talk
+
+
+def test_a_worker_that_is_silent_is_told_of_while_others_answer(server: Server) -> None:
+    on_new_connections(server, "POST", "/v1/embeddings", 10, json={"input": "a"})
+    assert texts_embedded(server) == 10
+    with contextlib.closing(http.client.HTTPConnection(*address(server.url), timeout=PATIENCE_S)) as client:
+
+        def ask(path: str) -> tuple[int, str]:
+            client.request("GET", path)
+            response = client.getresponse()
+            return response.status, response.read().decode()
+
+        assert ask("/health")[0] == 200
+        [silent] = [worker for worker in workers(server) if worker != worker_of(server, client.sock)]
+        silent.suspend()
+        status, told = ask("/health")
+        assert status == 503
+        assert "1 of the workers does not answer" in told
+        _, page = ask("/metrics")
+        assert "ovembed_workers_missing 1.0" in page
+        assert 'ovembed_texts_total{model="tiny"} 10.0' in page
+        silent.resume()
+        wait_until(lambda: ask("/health")[0] == 200)
+        assert "ovembed_workers_missing 0.0" in ask("/metrics")[1]
 
 
 def test_while_a_worker_cannot_come_back_the_other_serves_and_tells(server: Server, models: ModelRepository) -> None:

@@ -12,7 +12,7 @@ import typer
 from ovembed import __version__
 from ovembed.cli import bench, demo, deploy, embed, export, gateway, health, models, query, serve, servers, streams
 from ovembed.cli.help_groups import GroupedCommand
-from ovembed.cli.visible import visible
+from ovembed.cli.output import tell_failure
 from ovembed.errors import NotReady, OvembedError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(arguments)
     except OvembedError as error:
         notes = getattr(error, "__notes__", ())
-        sys.stderr.write(f"ovembed: {visible(' '.join([str(error), *notes]))}\n")
+        tell_failure(" ".join([str(error), *notes]))
         sys.exit(exit_code(error))
 
 

@@ -78,6 +78,16 @@ def server_talk(log_format: Literal["text", "json"], *, quiet: bool) -> Talk:
     return Talk(quiet=quiet) if log_format == "text" else LoggedTalk(quiet=quiet)
 
 
+def tell_failure(message: str) -> None:
+    """What ends the command, in the last line on stderr: of the log, where the others are JSON."""
+    from ovembed.http import logs
+
+    if logs.are_json():
+        _LOG.error("%s", message)
+    else:
+        sys.stderr.write(f"ovembed: {visible(message)}\n")
+
+
 def line_column(line: Callable[[], str]) -> ProgressColumn:
     """Of a bar: a line that is asked for again whenever the bar is drawn."""
     from rich.progress import ProgressColumn

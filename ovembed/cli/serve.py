@@ -177,14 +177,20 @@ def serve(
         raise InputError("--tls-key needs the certificate it belongs to: --tls-cert FILE")
     choices = Choices(backend, detach, wait, container_name, image, engine, gpu, npu, ovms_binary)
     backends.check_options(context, choices)
+    if choices.in_this_process:
+        logs.configure(log_format, access_log=access_log)
     selection = Selection(ModelRepository(repository, config), tuple(model or ()))
     entries = selection.entries()
     origins = tuple(cors_origin or ())
     if not choices.in_this_process:
-        served = Served(entries, selection.config_path, host, port, bool(model), api_key_file, origins)
-        backends.serve_elsewhere(context, choices, served, Talk(quiet=quiet), url_file=url_file)
+        backends.serve_elsewhere(
+            context,
+            choices,
+            Served(entries, selection.config_path, host, port, bool(model), api_key_file, origins),
+            Talk(quiet=quiet),
+            url_file=url_file,
+        )
         return
-    logs.configure(log_format, access_log=access_log)
     talk = server_talk(log_format, quiet=quiet)
     engine_settings = EngineSettings(
         streams, threads, inference_precision, default_cache_dir(), map_weights=False, low_latency=low_latency

@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from ovembed.errors import OvembedError
 from ovembed.gateway.app import create_app, error_response
+from ovembed.http.descriptors import lift_limit
 from ovembed.http.guards import Guards, Traffic
 from ovembed.http.keys import KeyFile
 from ovembed.http.observed import Observed
@@ -39,8 +40,9 @@ def serve(
 
     `on_ready` gets the gateway's URL once it accepts connections; it does so whether or not the backend is ready, of
     which `on_backend` hears in words. Raises InputError for a key file that cannot be used, ServerError when the
-    address cannot be bound.
+    address cannot be bound, or this process may open too few files.
     """
+    lift_limit()
     traffic = Traffic()
     watching: list[asyncio.Task[None]] = []
 

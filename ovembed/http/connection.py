@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ovembed.http.descriptors import Shortage
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -28,6 +30,7 @@ class BoundedConnection(HttpToolsProtocol):
     """
 
     patience_s = 20.0
+    shortage = Shortage()
     _head_timer: asyncio.TimerHandle | None = None
     _rest_timer: asyncio.TimerHandle | None = None
     _reader_timer: asyncio.TimerHandle | None = None
@@ -39,6 +42,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._earlier: deque[RequestResponseCycle] = deque()
         self._used_at = self.loop.time()
         self._await_head()
+        self.shortage.look()
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._head_timer, self._rest_timer, self._reader_timer):

@@ -22,6 +22,11 @@ def configure(style: Literal["text", "json"], *, access_log: bool) -> None:
     _ACCESS.setLevel(logging.INFO if access_log else logging.WARNING)
 
 
+def are_json() -> bool:
+    """Whether this process writes its log for machines."""
+    return any(isinstance(handler.formatter, _JsonLine) for handler in logging.root.handlers)
+
+
 def access(**fields: Any) -> None:
     """Log one request: what it was and how it ended, nothing of what it said."""
     if _ACCESS.isEnabledFor(logging.INFO):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import signal
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -117,12 +116,6 @@ def _configure(app: ASGIApp, patience_s: float, tls: Tls | None) -> uvicorn.Conf
     )
 
 
-def _lift_limit_of_files() -> None:
-    """Every connection is one; many systems allow 1024 to a program that does not ask for more."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
 class _Server(uvicorn.Server):
     """Says when it accepts connections; told to stop, it goes on to answer them until the work at hand is done.
 
@@ -151,7 +144,6 @@ class _Server(uvicorn.Server):
         self.should_exit = traffic.draining
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        _lift_limit_of_files()
         await super().startup(sockets)
         if self.started:
             if self._beside is not None:

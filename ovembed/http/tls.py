@@ -7,15 +7,15 @@ import logging
 import os
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ovembed.errors import InputError
-from ovembed.repository.files import stamp
+from ovembed.http.certificate import expiry
+from ovembed.http.watched import Watched
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from ovembed.repository.files import Stamp
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,32 +30,27 @@ class Tls:
     key: Path | None = None
 
     def check(self) -> None:
-        """Raises InputError when they cannot be used."""
+        """Raises InputError when they cannot be used; warns when the certificate has expired."""
         self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        ends = expiry(self.cert.read_bytes())
+        if ends is not None and ends < datetime.now(UTC):
+            _LOG.warning("%s expired on %s: clients refuse it. Renew it.", self.cert, f"{ends:%F, %H:%M} UTC")
 
     async def follow(self, context: ssl.SSLContext) -> None:
-        """Connections get the certificate as it is when they begin, until cancelled; one that cannot be used is told of
-        once, and the one before goes on.
+        """Connections get the certificate as it is when they begin, until cancelled; while it cannot be used, the one
+        before goes on.
         """
-        known, told = self._stamps(), ""
+
+        def read() -> None:
+            self.check()  # a pair that does not go together would leave a context without either
+            self._load(context)
+
+        files = (self.cert, self.key) if self.key else (self.cert,)
+        watched = Watched(*files, read=read, meanwhile="The certificate known before still counts.")
         while True:
             await asyncio.sleep(_POLL_S)
-            found = self._stamps()
-            if found == known:
-                continue
-            try:
-                self.check()  # a pair that does not go together would leave a context without either
-                self._load(context)
-            except InputError as error:
-                if str(error) != told:
-                    _LOG.warning("%s The certificate known before still counts.", error)
-                told = str(error)
-            else:
+            if watched.refresh():
                 _LOG.info("%s has changed: new connections get the certificate as it is now.", self.cert)
-                known, told = found, ""
-
-    def _stamps(self) -> tuple[Stamp | None, ...]:
-        return tuple(stamp(path) for path in (self.cert, self.key) if path is not None)
 
     def _load(self, context: ssl.SSLContext) -> None:
         """Raises InputError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+from ovembed.http.descriptors import lift_limit
 from ovembed.http.run import run
 from ovembed.server import workers
 from ovembed.server.reload import Reloader, follow, logged
@@ -24,8 +25,9 @@ def serve(selection: Selection, settings: ServeSettings, *, on_ready: Callable[[
 
     `on_ready` gets the server's URL once it accepts connections. Raises InputError for keys or certificates that
     cannot be used, ModelNotFound, RepositoryError or EngineError when a model cannot be loaded, ServerError when the
-    address cannot be bound.
+    address cannot be bound, or this process may open too few files.
     """
+    lift_limit()
     if settings.tls is not None:
         settings.tls.check()
     if settings.workers > 1:

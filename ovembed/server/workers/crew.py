@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ovembed.server.reload import Outcome
     from ovembed.server.workers.questions import OfOne
 
-_PATIENCE_S = 10.0  # with a worker that does not answer what takes no time
+# With a worker that does not answer what takes no time: less than those who ask for health or metrics have.
+_PATIENCE_S = 2.0
 
 
 class Member(Protocol):
@@ -54,11 +55,16 @@ class Crew:
             self._counted = merging.merge_families([self._counted, merging.counted(member.last_families)])
 
     async def ask(self, question: OfOne) -> list[Any]:
-        """The answers, Gone for each that is missing; of metrics, also what was counted by those that have ended."""
+        """The answers, Gone for each that is missing; of metrics, what those had counted, and how many they are."""
         # Together, before anything is awaited: a worker that ends meanwhile must not be counted twice.
         members, counted = list(self._members.values()), self._counted
         answers = await asyncio.gather(*(_ask(member, question) for member in members))
-        return [*answers, counted] if isinstance(question, GetFamilies) else answers
+        if not isinstance(question, GetFamilies):
+            return answers
+        silent = [member for member, answer in zip(members, answers, strict=True) if isinstance(answer, Gone)]
+        last_told = [merging.counted(member.last_families) for member in silent if member is not None]
+        told = [answer for answer in answers if not isinstance(answer, Gone)]
+        return [*told, *last_told, counted, merging.missing(len(silent))]
 
     async def reload(self) -> Outcome:
         """The first worker before the others, which find its compiled models in the cache."""
@@ -75,7 +81,7 @@ async def _ask(member: Member | None, question: OfOne) -> Any:
         async with asyncio.timeout(None if isinstance(question, GetOutcome) else _PATIENCE_S):
             answer = await member.ask(question)
     except (Unanswered, TimeoutError):
-        return merging.counted(member.last_families) if isinstance(question, GetFamilies) else Gone()
+        return Gone()
     if isinstance(question, GetFamilies):
         member.last_families = answer
     return answer

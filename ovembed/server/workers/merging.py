@@ -46,6 +46,15 @@ def counted(families: Iterable[Metric]) -> list[Metric]:
     return [family for family in families if family.type in ("counter", "histogram")]
 
 
+def missing(workers: int) -> list[Metric]:
+    """Tells that what is so only while a worker lives is not told of so many."""
+    family = Metric(
+        "ovembed_workers_missing", "Workers that do not answer now: only what they counted is told.", "gauge"
+    )
+    family.add_sample(family.name, {}, workers)
+    return [family]
+
+
 def merge_outcomes(outcomes: Sequence[Outcome]) -> Outcome:
     """What several have is told once."""
     changes = dict.fromkeys(change for outcome in outcomes for change in outcome.changes)

@@ -53,11 +53,7 @@ class GetOutcome:
     """Of a worker; the Outcome of a reload."""
 
 
-class GetSign:
-    """Of a worker; None, when its loop runs."""
-
-
-OfOne: TypeAlias = GetFamilies | GetProblem | GetOutcome | GetSign
+OfOne: TypeAlias = GetFamilies | GetProblem | GetOutcome
 
 
 @dataclass(frozen=True, slots=True)

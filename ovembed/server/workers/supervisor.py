@@ -20,9 +20,9 @@ from ovembed.server.workers.channel import Channel, Unanswered
 from ovembed.server.workers.crew import Crew
 from ovembed.server.workers.questions import (
     Failed,
+    GetFamilies,
     GetJob,
     GetOutcome,
-    GetSign,
     Job,
     Listening,
     Loaded,
@@ -217,7 +217,9 @@ class _Worker:
             self._process.kill()
 
     async def watch(self) -> None:
-        """End it when it is there but does not answer: who is connected to it waits in vain."""
+        """End it when it is there but does not answer: who is connected to it waits in vain. What it has counted until
+        it was asked is known when it ends.
+        """
         with contextlib.suppress(Unanswered):
             while True:
                 await asyncio.sleep(_LOOK_EVERY_S)
@@ -227,7 +229,7 @@ class _Worker:
 
     async def _gives_sign(self) -> bool:
         try:
-            await asyncio.wait_for(self.ask(GetSign()), _PATIENCE_S)
+            self.last_families = await asyncio.wait_for(self.ask(GetFamilies()), _PATIENCE_S)
         except TimeoutError:
             return False
         return True

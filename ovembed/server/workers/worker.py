@@ -25,7 +25,6 @@ from ovembed.server.workers.questions import (
     GetJob,
     GetOutcome,
     GetProblem,
-    GetSign,
     Job,
     Listening,
     Loaded,
@@ -124,8 +123,6 @@ class _Worker:
                 return None
             case GetOutcome():
                 return await self.reloader.reload()
-            case GetSign():
-                return None
 
 
 async def _leave_with(channel: Channel) -> None:
