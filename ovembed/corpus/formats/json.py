@@ -55,22 +55,26 @@ def read(path: Path) -> StoredVectors:
         space = Space.from_json(whole)
         found = whole["data"]
         codes = np.empty((len(found), precision.width(space)), dtype=precision.dtype(space.precision))
-        for position, row in enumerate(found):
-            put(codes, position, row, f"data[{position}]")
+        with finite_or_not():
+            for position, row in enumerate(found):
+                put(codes, position, row, f"data[{position}]")
         return StoredVectors(space, codes, [*map(Row.from_json, found)], whole["usage"]["total_tokens"])
+
+
+def finite_or_not() -> np.errstate:
+    """What is too large for its type becomes infinite without a word: the search tells of it."""
+    return np.errstate(over="ignore")
 
 
 def put(codes: Codes, position: int, row: object, place: str) -> None:
     """The embedding of a JSON object into a row of codes. Raises ValueError, naming the place, when it does not fit."""
     embedding = row.get("embedding") if isinstance(row, dict) else None
-    problem = f"{place} has no embedding of {codes.shape[1]} {codes.dtype} numbers"
-    if not isinstance(embedding, list) or len(embedding) != codes.shape[1]:
-        raise ValueError(problem)
     try:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, which the search tells
-            codes[position] = embedding
+        if not isinstance(embedding, list) or len(embedding) != codes.shape[1]:
+            raise ValueError  # noqa: TRY301  as what does not fit raises
+        codes[position] = embedding
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(problem) from error
+        raise ValueError(f"{place} has no embedding of {codes.shape[1]} {codes.dtype} numbers") from error
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from ovembed.corpus import precision
-from ovembed.corpus.formats.json import put
+from ovembed.corpus.formats.json import finite_or_not, put
 from ovembed.corpus.lines import LineRows, Lines
 from ovembed.corpus.rows import Space
 from ovembed.corpus.stored import BLOCK_ROWS, StoredVectors, reading
@@ -47,16 +47,26 @@ def read(path: Path) -> StoredVectors:
 
 
 def _codes(path: Path, lines: Lines, space: Space) -> Iterator[Codes]:
-    dtype = precision.dtype(space.precision)
     with reading(path):
         for start in range(0, len(lines), BLOCK_ROWS):
-            codes = np.empty((min(BLOCK_ROWS, len(lines) - start), precision.width(space)), dtype=dtype)
-            for position in range(len(codes)):
-                values = lines.object(start + position)
-                put(codes, position, values, f"line {start + position + 1}")
-                if _space(values) != space:
-                    raise ValueError(f"line {start + position + 1} is of another space than line 1")
-            yield codes
+            yield _block(lines, range(start, min(start + BLOCK_ROWS, len(lines))), space)
+
+
+def _block(lines: Lines, positions: range, space: Space) -> Codes:
+    codes = np.empty((len(positions), precision.width(space)), dtype=precision.dtype(space.precision))
+    told = _told(lines.object(0))
+    with finite_or_not():
+        for place, position in enumerate(positions):
+            values = lines.object(position)
+            put(codes, place, values, f"line {position + 1}")
+            if _told(values) != told and _space(values) != space:  # the quick look does for nearly all
+                raise ValueError(f"line {position + 1} is of another space than line 1")
+    return codes
+
+
+def _told(line: dict[str, Any]) -> tuple[object, ...]:
+    """What a line says of its space, beside the dimensions."""
+    return tuple(map(line.get, ("model", "fingerprint", "precision", "limit", "prompt")))
 
 
 def _space(line: dict[str, Any]) -> Space:
