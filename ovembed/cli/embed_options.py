@@ -45,7 +45,10 @@ ColumnOpt = Annotated[
     option("--column", help="Column of tables with the text.", show_default="text", rich_help_panel=_INPUT),
 ]
 IdColumnOpt = Annotated[
-    str | None, option("--id-column", help="Column of tables that names the rows.", rich_help_panel=_INPUT)
+    str | None,
+    option(
+        "--id-column", help="Column of tables that names the rows. Lines of JSONL may lack it.", rich_help_panel=_INPUT
+    ),
 ]
 EncodingOpt = Annotated[
     str | None,

@@ -37,9 +37,12 @@ if TYPE_CHECKING:
 
 
 def query(
-    text: Annotated[str, typer.Argument(metavar="[TEXT]", help="What to look for; left out with --interactive.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for; may be left out with --interactive.")],
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="Output of ovembed embed.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="Output of ovembed embed: a file, or the folder of Ray.", show_default=False
+        ),
     ] = None,
     count: Annotated[int, option("--count", "-k", min=1, help="How many rows to show.")] = 10,
     interactive: Annotated[
