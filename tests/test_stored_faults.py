@@ -270,6 +270,21 @@ def test_a_store_that_somebody_writes_is_not_called_damaged(tmp_path: Path, monk
         assert told(path) == f"{path} cannot be read: database is locked."
 
 
+@pytest.mark.parametrize("change", ["DELETE FROM rows WHERE position = 5", "INSERT INTO rows SELECT * FROM more"])
+def test_a_store_that_changes_while_it_is_open_is_told(tmp_path: Path, change: str) -> None:
+    path = write(tmp_path, "sqlite")
+    with contextlib.closing(sqlite3.connect(path)) as connection, open_stored(path) as stored:
+        with connection:
+            connection.execute("CREATE TEMP TABLE more AS SELECT * FROM rows WHERE position = 1")
+            connection.execute(f"UPDATE more SET position = {COUNT + 1}")
+            connection.execute(change)
+        with pytest.raises(InputError, match=r"has changed the rows of .*a\.sqlite"):
+            _ = stored.codes
+        if change.startswith("DELETE"):
+            with pytest.raises(InputError, match=r"has changed the rows of .*a\.sqlite"):
+                stored.row(4)
+
+
 def with_vectors(table: pa.Table, change: Callable[[list[Any]], None], kind: pa.DataType) -> pa.Table:
     vectors = table["embedding"].to_pylist()
     change(vectors)

@@ -22,6 +22,7 @@ from ovembed.corpus import precision
 from ovembed.corpus.positions import Positions
 from ovembed.corpus.rows import Row, Space
 from ovembed.corpus.stored import BLOCK_ROWS, StoredVectors, reading
+from ovembed.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +81,8 @@ def read(path: Path) -> StoredVectors:
         except BaseException:
             connection.close()
             raise
-        return StoredVectors(space, partial(_codes, path, connection, space), rows, release=connection.close)
+        codes = partial(_codes, path, connection, space, len(rows))
+        return StoredVectors(space, codes, rows, release=connection.close)
 
 
 def _check_end(path: Path, connection: sqlite3.Connection) -> None:
@@ -90,8 +92,9 @@ def _check_end(path: Path, connection: sqlite3.Connection) -> None:
         raise ValueError("it ends in the middle of a page")
 
 
-def _codes(path: Path, connection: sqlite3.Connection, space: Space) -> Iterator[Codes]:
+def _codes(path: Path, connection: sqlite3.Connection, space: Space, count: int) -> Iterator[Codes]:
     dtype, width = precision.dtype(space.precision), precision.width(space)
+    left = count
     with reading(path), _translated(), contextlib.closing(connection.cursor()) as cursor:
         # As a BLOB: of a cell that is none Python would make a text.
         cursor.execute("SELECT position, CAST(embedding AS BLOB) FROM rows ORDER BY position")
@@ -99,7 +102,15 @@ def _codes(path: Path, connection: sqlite3.Connection, space: Space) -> Iterator
             for position, blob in found:
                 if len(blob) != width * dtype.itemsize:
                     raise ValueError(f"position {position} has no embedding of {width} {dtype} numbers")
+            left -= len(found)
             yield np.frombuffer(b"".join([blob for _, blob in found]), dtype).reshape(len(found), width)
+        if left:
+            raise _changed(path)
+
+
+def _changed(path: Path) -> InputError:
+    """Rows are found by their place in the order of all, as it was when the file was opened."""
+    return InputError(f"Another program has changed the rows of {path} meanwhile. Ask again.")
 
 
 class _SqlRows(Positions[Row]):
@@ -122,6 +133,8 @@ class _SqlRows(Positions[Row]):
         stored_at = int(self._positions[position])
         with reading(self._path), _translated():
             found = self._connection.execute(select, (stored_at,)).fetchone()
+            if found is None:
+                raise _changed(self._path)
             try:
                 return Row.from_json(dict(zip(_COLUMNS, found, strict=True)))
             except (ValueError, TypeError) as error:
