@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
-from ovembed.errors import InputError
+from ovembed.errors import InputError, TextError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,6 +42,14 @@ class Embeddings:
     fingerprint: str | None
     computed_tokens: int | None = None
     completed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Some of a list of texts: their `positions` in it, and their Embeddings, in the order of the positions."""
+
+    positions: Sequence[int]
+    embeddings: Embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,28 @@ class Embedder(Protocol):
         Raises TextError for an empty text and TextTooLong for one with more tokens than the model takes, unless
         `truncate` allows to cut it.
         """
+
+    def embed_each(
+        self, texts: Sequence[str], *, truncate: bool = False, strict: bool = False
+    ) -> Iterator[Portion | TextError]:
+        """The vectors in portions, as they come and in any order, and an error for each text that cannot be embedded.
+
+        `strict` ends at the first of these: what comes tells of all texts up to it, and perhaps of others. Of several
+        calls the first is served first. Raises what `embed` does, but no TextError.
+        """
+        positions = list(range(len(texts)))
+        while positions:
+            try:
+                yield Portion(positions, self.embed([texts[position] for position in positions], truncate=truncate))
+            except TextError as error:
+                faults = sorted((error, *error.others), key=lambda fault: fault.position)
+                told = {fault.position for fault in faults}
+                for fault in faults[:1] if strict else faults:
+                    yield type(fault)(positions[fault.position], fault.problem)
+                kept = range(faults[0].position) if strict else range(len(positions))
+                positions = [positions[place] for place in kept if place not in told]
+            else:
+                return
 
     def prompt(self, name: str | None = None) -> str:
         """The text that the model wants before an input: the named prompt, or its default."""

@@ -1,6 +1,7 @@
-"""An embed job that kills itself: python -m tests.resume_child INPUT OUTPUT NUMBER
+"""An embed job that kills itself: python -m tests.resume_child INPUT OUTPUT NUMBER [URL]
 
-Its process dies by SIGKILL at the NUMBERth time that something is to reach the disk for good; at 0 never.
+The model runs in this process, or behind the URL, which is asked for one thing after the other. Its process dies by
+SIGKILL at the NUMBERth time that something is to reach the disk for good; at 0 never.
 """
 
 from __future__ import annotations
@@ -15,24 +16,33 @@ from typing import TYPE_CHECKING
 from ovembed import corpus
 from ovembed.corpus import job
 from ovembed.local import LocalEmbedder
+from ovembed.remote import RemoteEmbedder, RemoteSettings
 from tests.fakes import FakeEngine, make_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ovembed.protocols import Embedder
+
 CHUNK_TEXTS = 64
 
 
 def main() -> None:
-    source, output, number = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    source, output, number, *urls = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:]
     job.CHUNK_TEXTS = CHUNK_TEXTS
     die_at(number)
     kind = corpus.format_of(output)
     with (
         corpus.open_writer(output, kind, io.BytesIO(), resume=True) as writer,
-        LocalEmbedder(FakeEngine(make_spec(max_tokens=40), streams=2), "fake") as embedder,
+        opened(urls) as embedder,
     ):
         corpus.embed_corpus(corpus.Inputs([source], io.BytesIO()).entries(), embedder, writer, corpus.Options())
+
+
+def opened(urls: list[str]) -> Embedder:
+    if urls:
+        return RemoteEmbedder(*urls, settings=RemoteSettings(concurrency=1))
+    return LocalEmbedder(FakeEngine(make_spec(max_tokens=40), streams=2), "fake")
 
 
 def die_at(number: int) -> None:

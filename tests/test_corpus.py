@@ -98,8 +98,8 @@ def test_existing_output_is_kept_without_force(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", corpus.FORMATS)
 def test_a_failed_job_leaves_nothing_and_replaces_nothing(tmp_path: Path, kind: Format) -> None:
     path = write(tmp_path, f"a.{kind}", b"mine")
-    with pytest.raises(InputError, match="--text line 2: the text is empty"):
-        embed(path, kind, ["a", ""], force=True)
+    with pytest.raises(InputError, match="--text line 1: the text is empty"):
+        embed(path, kind, ["", "a"], force=True)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     assert path.read_bytes() == b"mine"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -209,18 +210,71 @@ def test_a_text_refused_for_a_reason_of_its_own_is_told_from_a_request_that_is_w
         embedder.embed(TEXTS)
 
 
+def bad(*places: int) -> Any:
+    """Refuses each request with one of these texts, and names it."""
+    texts = {f"text {place}" for place in places}
+
+    def fault(asked: list[str]) -> Reply | None:
+        place = next((place for place, text in enumerate(asked) if text in texts), None)
+        error = {"message": f"Input {place}: bad", "param": f"input[{place}]"}
+        return None if place is None else Reply(400, {"error": error})
+
+    return fault
+
+
 def test_of_several_bad_texts_the_first_is_told(server: FaultyServer) -> None:
-    texts = many_parts(4)
-    meeting = Meeting(4)
+    """All requests are under way when they are refused."""
+    first = Meeting(4)
+    refuse = bad(3, 1, TEXTS_PER_REQUEST, 3 * TEXTS_PER_REQUEST + 7)
 
-    def refuse(asked: list[str]) -> Reply:
-        meeting(asked)
-        return Reply(400, {"error": {"message": "Input 3: bad", "param": "input[3]"}})
+    def fault(asked: list[str]) -> Reply | None:
+        if len(asked) == TEXTS_PER_REQUEST:
+            first(asked)
+        return refuse(asked)
 
-    server.fault = refuse
-    with remote(server, concurrency=4) as embedder, pytest.raises(TextError) as caught:
-        embedder.embed(texts)
-    assert caught.value.position == 3
+    server.fault = fault
+    with remote(server, concurrency=4) as embedder, pytest.raises(TextError, match=r"^Input 1: bad") as caught:
+        embedder.embed(many_parts(4))
+    assert caught.value.position == 1
+
+
+def test_what_is_named_among_texts_that_were_not_sent_is_told(server: FaultyServer) -> None:
+    server.fault = lambda _: Reply(400, {"error": {"message": "bad", "param": "input[40]"}})
+    with remote(server) as embedder, pytest.raises(EndpointError, match=r"refused text 40 of 40: bad$"):
+        embedder.embed(TEXTS)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_only_what_was_refused_is_sent_again(server: FaultyServer, concurrency: int) -> None:
+    texts = [*many_parts(4), ""]
+    at_fault = [TEXTS_PER_REQUEST + 9, TEXTS_PER_REQUEST + 200]
+    server.fault = bad(*at_fault)
+    rows: dict[int, Any] = {}
+    faults = []
+    with remote(server, concurrency=concurrency) as embedder:
+        for arrived in embedder.embed_each(texts):
+            if isinstance(arrived, TextError):
+                faults.append(arrived.position)
+            else:
+                rows |= dict(zip(arrived.positions, arrived.embeddings.vectors, strict=True))
+    assert sorted(faults) == [*at_fault, len(texts) - 1]
+    assert sorted(rows) == sorted(set(range(len(texts))) - set(faults))
+    np.testing.assert_allclose(list(rows.values()), server.rows([texts[place] for place in rows]), atol=1e-6)
+    sent = Counter(text for asked in server.requests for text in asked)
+    second = texts[TEXTS_PER_REQUEST : 2 * TEXTS_PER_REQUEST]
+    assert {text for text, times in sent.items() if times > 1} <= set(second)
+    assert max(sent.values()) <= 3
+    assert len(server.requests) == 4 + 2 + 2, "each refusal costs two requests of what is left of it"
+
+
+def test_nothing_behind_a_text_at_fault_is_sent_for_a_strict_caller(server: FaultyServer) -> None:
+    server.fault = bad(5)
+    with remote(server) as embedder:
+        arrived = list(embedder.embed_each(many_parts(3), strict=True))
+    assert [each.position for each in arrived if isinstance(each, TextError)] == [5]
+    [portion] = [each for each in arrived if not isinstance(each, TextError)]
+    assert list(portion.positions) == [0, 1, 2, 3, 4]
+    assert [len(asked) for asked in server.requests] == [TEXTS_PER_REQUEST, 5]
 
 
 @pytest.mark.parametrize(

@@ -183,9 +183,12 @@ def test_a_broken_off_job_is_neither_lost_nor_mixed_with_another(tmp_path: Path)
     broken_off(output, lines(400))
     with pytest.raises(InputError, match=r"broke off after \d+ rows.*--resume.*--force"):
         embed(output, lines(400))
-    with pytest.raises(InputError, match="not the one of the job that broke off"):
-        embed(output, lines(400, start=1), resume=True)
-    with pytest.raises(InputError, match="another model, prompt, precision or number of dimensions"):
+    same = r"\. Continue with the same, or start over with --force\."
+    for others in (lines(400, start=1), lines(10)):
+        with pytest.raises(InputError, match=f"^The job that broke off had other texts{same}"):
+            embed(output, others, resume=True)
+    others = "another model, prompt, precision or number of dimensions"
+    with pytest.raises(InputError, match=f"^The job that broke off had {others}{same}"):
         embed(output, lines(400), options=Options(dimensions=4), resume=True)
     with pytest.raises(InputError, match="another model"):
         embed(output, lines(400), FakeEngine(make_spec(max_tokens=40, source="b", weights_sha256="1")), resume=True)
@@ -228,10 +231,47 @@ def test_refused_texts_are_told_and_the_others_have_their_rows(tmp_path: Path) -
     assert not (tmp_path / "a.npy.errors.jsonl").exists()
 
 
-@pytest.mark.parametrize("bad", [Refused("a", 2, "the line is no JSON."), Item("", "a", 2)])
-def test_strict_ends_at_the_first(tmp_path: Path, bad: Item | Refused) -> None:
-    with pytest.raises(InputError, match="a line 2: "):
-        embed(tmp_path / "a.npy", [Item("one", "a", 1), bad], options=Options(strict=True))
+BAD = [Refused("a", 3, "the line is no JSON."), Item("", "a", 3), Item("x" * 60, "a", 3)]
+STRICT = Options(strict=True)
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("kind", ["npy", "jsonl"])
+def test_strict_ends_at_the_first_and_keeps_the_rows_before_it(
+    tmp_path: Path, bad: Item | Refused, kind: Format
+) -> None:
+    output = tmp_path / "out" / f"a.{kind}"
+    output.parent.mkdir()
+    before, after = [Item("one", "a", 1), Item("two", "a", 2)], [Item("one", "a", 4), Item("", "a", 5)]
+    with pytest.raises(InputError, match=r"^a line 3: ") as caught:
+        embed(output, [*before, bad, *after], options=STRICT)
+    assert caught.value.__notes__ == [f"2 rows are kept in {output}.partial: continue with --resume."]
+    engine = Watched(make_spec(max_tokens=40))
+    mended = [*before, Item("mended", "a", 3), *after[:1]]
+    assert embed(output, mended, engine, options=STRICT, resume=True).resumed == 2
+    assert engine.texts == ["mended", "one"]
+    (tmp_path / "whole").mkdir()
+    embed(tmp_path / "whole" / output.name, mended, options=STRICT)
+    assert contents(output.parent) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_strict_job_goes_on_without_strict(tmp_path: Path, bad: Item | Refused) -> None:
+    given = [Item("one", "a", 1), Item("two", "a", 2), bad, Item("three", "a", 4), *BAD]
+    with pytest.raises(InputError, match=r"^a line 3: "):
+        embed(tmp_path / "a.npy", given, options=STRICT)
+    with pytest.raises(InputError, match=r"^a line 3: "):
+        embed(tmp_path / "a.npy", given, options=STRICT, resume=True)
+    summary = embed(tmp_path / "a.npy", given, resume=True)
+    assert (summary.texts, summary.resumed, summary.refused) == (3, 2, 4)
+    with open_stored(tmp_path / "a.npy") as stored:
+        assert [row.item.text for row in stored.rows] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_strict_leaves_nothing_of_a_job_without_rows(tmp_path: Path, bad: Item | Refused) -> None:
+    with pytest.raises(InputError, match=r"^a line 3: "):
+        embed(tmp_path / "a.npy", [bad, Item("one", "a", 4)], options=STRICT)
     assert list(tmp_path.iterdir()) == []
 
 

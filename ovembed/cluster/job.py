@@ -19,6 +19,7 @@ from ovembed.cluster.gathering import clean, gathered
 from ovembed.corpus import Item, Pause, Progress, Refused, Summary, errors_of
 from ovembed.corpus.account import EXAMPLES, nothing_embedded
 from ovembed.corpus.formats.parts import Manifest, Part, write_manifest
+from ovembed.corpus.partial import had
 from ovembed.corpus.precision import limit_for
 from ovembed.errors import ClusterError, InputError, MissingExtra, OvembedError, last_line
 
@@ -102,10 +103,7 @@ def _kind(entry: ModelEntry, options: Options) -> str:
 def _check_same(blocks: Sequence[Block], earlier: Mapping[int, Embedded]) -> None:
     keys = {block.number: block.key for block in blocks}
     if any(keys.get(number) != block.key for number, block in earlier.items()):
-        raise InputError(
-            "The job that broke off had other texts, or another model, prompt, precision or number of dimensions. "
-            "Continue with the same, or start over with --force."
-        )
+        raise had("other texts, or another model, prompt, precision or number of dimensions")
 
 
 def _limit(

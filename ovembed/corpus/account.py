@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ovembed.corpus.embedding import Part
     from ovembed.corpus.rows import Block, Refused, Standing
 
@@ -63,26 +61,33 @@ class Account:
 
     def __init__(self, began: Standing) -> None:
         self._began = began
+        self._texts = 0
+        self._tokens = 0
         self._computed: int | None = 0
+        self._truncated = began.truncated
         self._reused = 0
         self._repeated = 0
         self._cut_places: list[str] = []
         self._first_refused: Refused | None = None
 
-    def note(self, parts: Sequence[Part], block: Block) -> None:
-        """The rows of these parts are written, as this block."""
-        computed = [part.computed_tokens for part in parts]
-        known = [count for count in computed if count is not None]
-        self._computed = None if self._computed is None or len(known) < len(computed) else self._computed + sum(known)
-        self._repeated += sum(part.repeated for part in parts)
-        self._reused += sum(len(part.rows) for part in parts if part.reused)
+    def add(self, part: Part) -> None:
+        """It is there, perhaps before others that come before it."""
+        self._texts += len(part.rows)
+        self._tokens += sum(part.tokens)
+        computed = part.computed_tokens
+        self._computed = None if self._computed is None or computed is None else self._computed + computed
+        self._truncated += sum(row.truncated for row in part.rows)
+        self._repeated += part.repeated
+        self._reused += len(part.rows) if part.reused else 0
+
+    def note(self, block: Block) -> None:
+        """It is written."""
         self._first_refused = self._first_refused or next(iter(block.refused), None)
         cut = (row.item.place for row in block.rows if row.truncated)
         self._cut_places.extend(place for place, _ in zip(cut, range(EXAMPLES - len(self._cut_places)), strict=False))
 
-    def progress(self, now: Standing, share: float | None) -> Progress:
-        began = self._began
-        return Progress(now.rows - began.rows, now.tokens - began.tokens, self._computed, now.truncated, share)
+    def progress(self, share: float | None) -> Progress:
+        return Progress(self._texts, self._tokens, self._computed, self._truncated, share)
 
     def summary(self, now: Standing) -> Summary:
         """Raises InputError for a job without rows."""

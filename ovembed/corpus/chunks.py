@@ -1,16 +1,16 @@
-"""The entries of a job in chunks: what is embedded together, and how far the job has come after it."""
+"""The entries of a job in chunks: what is embedded together."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from ovembed.corpus.partial import had
 from ovembed.corpus.rows import Item, Pause, Refused
-from ovembed.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ovembed.corpus.rows import Standing
 
@@ -28,44 +28,39 @@ class Sizes:
 
 @dataclass(slots=True)
 class Chunk:
-    """Consecutive entries, at most `size`; `seen`, `digest` (as in Standing) and the share of the input after them."""
+    """Consecutive entries, at most `size`, of which the first `done` were written by a job before.
 
-    seen: int
-    digest: str
+    `share_before` and `share` tell how much of the work there is up to its beginning and to its end, from 0 to 1; None
+    where nobody knows.
+    """
+
     size: int
-    items: list[Item] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    entries: list[Item | Refused] = field(default_factory=list)
     characters: int = 0
+    done: int = 0
+    share_before: float | None = None
     share: float | None = None
 
-    @classmethod
-    def after(cls, seen: int, digest: str, sizes: Sizes) -> Self:
-        """As large as all before it: a job that goes on has the chunks, and so the rows, of one that never stopped."""
-        return cls(seen, digest, min(sizes.most, max(sizes.first, seen)))
+    def add(self, entry: Item | Refused) -> None:
+        self.entries.append(entry)
+        if isinstance(entry, Item):
+            self.characters += len(entry.text)
 
     @property
-    def count(self) -> int:
-        return len(self.items) + len(self.refused)
-
-    def is_full(self, sizes: Sizes) -> bool:
-        return self.count >= self.size or self.characters >= self.size * sizes.characters
-
-    def add(self, entry: Item | Refused) -> None:
-        self.seen += 1
-        self.digest = _chained(self.digest, entry)
-        if isinstance(entry, Item):
-            self.items.append(entry)
-            self.characters += len(entry.text)
-        else:
-            self.refused.append(entry)
+    def is_done(self) -> bool:
+        return self.done == len(self.entries)
 
 
 class Chunks:
-    """The entries that come after those that are done already; `share_read` tells how much of the input is read."""
+    """Those of a job with something left to do; `share_read` tells how much of the input is read.
+
+    A chunk is as large as all before it, within bounds. A job that goes on has the chunks, and so the rows, of one that
+    never stopped.
+    """
 
     def __init__(
         self,
-        entries: Iterator[Item | Refused | Pause],
+        entries: Iterable[Item | Refused | Pause],
         done: Standing,
         sizes: Sizes,
         share_read: Callable[[], float | None],
@@ -76,49 +71,67 @@ class Chunks:
         self._done = done
         self._sizes = sizes
         self._share_read = share_read
-        self._strict = strict
         self._share_done = 0.0
-
-    def share_of_work(self, chunk: Chunk) -> float | None:
-        """Of what there was to do, from 0 to 1, how much is done after the chunk; None where nobody knows its end."""
-        whole = 1 - self._share_done
-        return None if chunk.share is None or not whole else (chunk.share - self._share_done) / whole
+        self._share_before: float | None = 0.0
+        self._strict = strict
 
     def __iter__(self) -> Iterator[Chunk | Pause]:
-        """Full ones, and at a pause and at the end what there is. Raises InputError for other entries than were done,
-        and, if strict, for one that is refused.
+        """Full ones, and at a pause and at the end what there is. If strict, nothing comes after what is refused.
+
+        Raises InputError for other entries than those that are done.
         """
-        chunk = Chunk.after(self._done.seen, self._pass_over(), self._sizes)
-        self._share_done = self._share_read() or 0.0 if self._done.seen else 0.0
+        seen, digest = 0, ""
+        chunk = self._after(seen)
         for entry in self._entries:
             if isinstance(entry, Pause):
-                yield from (self._read(chunk), entry) if chunk.count else (entry,)
-            elif self._strict and isinstance(entry, Refused):
-                raise InputError(f"{entry.place}: {entry.reason}")
-            else:
-                chunk.add(entry)
-                if not chunk.is_full(self._sizes):
-                    continue
-                yield self._read(chunk)
-            chunk = Chunk.after(chunk.seen, chunk.digest, self._sizes)
-        if chunk.count:
+                if not chunk.is_done:
+                    yield self._read(chunk)
+                    chunk = self._after(seen)
+                if seen >= self._done.seen:
+                    yield entry
+                continue
+            chunk.add(entry)
+            seen += 1
+            if seen <= self._done.seen:
+                chunk.done += 1
+                digest = chained(digest, entry)
+                if seen == self._done.seen:
+                    self._pass(digest)
+            ends = self._strict and isinstance(entry, Refused) and seen > self._done.seen
+            if ends or self._is_full(chunk):
+                if not chunk.is_done:
+                    yield self._read(chunk)
+                chunk = self._after(seen)
+            if ends:
+                return
+        if seen < self._done.seen:
+            raise had("other texts")
+        if not chunk.is_done:
             yield self._read(chunk)
 
+    def _after(self, seen: int) -> Chunk:
+        return Chunk(min(self._sizes.most, max(self._sizes.first, seen)))
+
+    def _is_full(self, chunk: Chunk) -> bool:
+        return len(chunk.entries) >= chunk.size or chunk.characters >= chunk.size * self._sizes.characters
+
+    def _pass(self, digest: str) -> None:
+        """What is done has been read."""
+        if digest != self._done.digest:
+            raise had("other texts")
+        self._share_done = self._share_read() or 0.0
+
     def _read(self, chunk: Chunk) -> Chunk:
-        chunk.share = self._share_read()
+        read, whole = self._share_read(), 1 - self._share_done
+        chunk.share_before = self._share_before
+        chunk.share = self._share_before = None if read is None or not whole else (read - self._share_done) / whole
         return chunk
 
-    def _pass_over(self) -> str:
-        """The digest after the entries that are done. Raises InputError when they are others."""
-        seen, digest = 0, ""
-        while seen < self._done.seen and (entry := next(self._entries, None)) is not None:
-            if not isinstance(entry, Pause):
-                seen, digest = seen + 1, _chained(digest, entry)
-        if digest != self._done.digest:
-            raise InputError("The input is not the one of the job that broke off. Start over with --force.")
-        return digest
 
-
-def _chained(digest: str, entry: Item | Refused) -> str:
-    text = entry.text if isinstance(entry, Item) else entry.reason
-    return hashlib.blake2b(f"{digest}{text}".encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
+def chained(digest: str, *entries: Item | Refused) -> str:
+    """The digest (as in Standing) after these entries, of that before them."""
+    for entry in entries:
+        text = entry.text if isinstance(entry, Item) else entry.reason
+        content = f"{digest}{text}".encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
+    return digest

@@ -1,31 +1,36 @@
 """The embed job: texts in chunks -> prompt -> vectors -> cut -> rows out, in the order they came.
 
-Chunks are read, embedded and written at the same time, a few of them at once.
+Chunks are read, embedded and written at the same time, a few of them at once. Of the oldest, every row is written as
+soon as it and all before it are there.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, TypeAlias
 
 from ovembed.corpus import precision
 from ovembed.corpus.account import Account, Progress, Summary
-from ovembed.corpus.ahead import ahead
-from ovembed.corpus.chunks import Chunks, Sizes
-from ovembed.corpus.embedding import Embedding
-from ovembed.corpus.rows import Block, Pause, Refused, Standing
+from ovembed.corpus.ahead import parts_ahead
+from ovembed.corpus.chunks import Chunks, Sizes, chained
+from ovembed.corpus.embedding import Embedding, Part
+from ovembed.corpus.gathered import Gathered
+from ovembed.corpus.partial import had
+from ovembed.corpus.rows import Pause, Standing
 from ovembed.errors import EndpointError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-    from ovembed.corpus.chunks import Chunk
-    from ovembed.corpus.embedding import Options, Part
-    from ovembed.corpus.rows import Item, Space, Writer
+    from ovembed.corpus.embedding import Fault, Options
+    from ovembed.corpus.rows import Item, Refused, Space, Writer
     from ovembed.corpus.update import Known
     from ovembed.protocols import Embedder
+
+    # A chunk, and its parts as they come.
+    Begun: TypeAlias = tuple[Gathered, Iterator[Part | Fault]]
+    # A chunk, and a part of it; None at its end.
+    Arrived: TypeAlias = tuple[Gathered, Part | Fault | None]
 
 # Enough texts for batches of like length, few enough to stream and to lose little in a crash. The first chunks have
 # fewer: the model has work at once, and soon there is something to show and to keep.
@@ -52,12 +57,12 @@ def embed_corpus(
     A writer that stands somewhere has that many entries left out. Texts of `known` that are in the same space keep
     their vectors. `share_read` tells how much of the input has been read. Raises InputError when the entries are not
     the ones of the writer's job, when there is not one text to embed, for a text that cannot be embedded if `strict`
-    (naming file and line), and what the embedder raises.
+    (naming file and line, with all rows before it written), and what the embedder raises.
     """
     job = _Job(Embedding(embedder, options, known), writer)
     if not writer.standing.complete:
         sizes = Sizes(FIRST_CHUNK_TEXTS, CHUNK_TEXTS, _CHARACTERS_OF_A_TEXT)
-        job.run(Chunks(iter(entries), writer.standing, sizes, share_read, strict=options.strict), on_progress)
+        job.run(Chunks(entries, writer.standing, sizes, share_read, strict=options.strict), on_progress)
     summary = job.summary()
     writer.finish()
     return summary
@@ -66,67 +71,79 @@ def embed_corpus(
 class _Job:
     def __init__(self, embedding: Embedding, writer: Writer) -> None:
         self._embedding = embedding
+        self._strict = embedding.options.strict
         self._writer = writer
         self._began = writer.standing
+        self._space = writer.standing.space
         self._account = Account(writer.standing)
 
     def run(self, chunks: Chunks, on_progress: Callable[[Progress], None]) -> None:
-        for chunk, parts in ahead(self._embed, self._begun(chunks), _DEPTH):
-            self._write(chunk, parts)
-            on_progress(self._account.progress(self._writer.standing, chunks.share_of_work(chunk)))
+        for events in parts_ahead(_arriving, self._begun(chunks), _DEPTH):
+            gathered, _ = events[0]
+            parts = [arrived for _, arrived in events if arrived is not None]
+            for part in parts:
+                self._add(gathered, part)
+            if self._write(gathered) or parts:
+                on_progress(self._account.progress(gathered.share))
+            if gathered.refusal is not None:
+                raise InputError(f"{gathered.refusal.place}: {gathered.refusal.reason}")
 
     def summary(self) -> Summary:
         return self._account.summary(self._writer.standing)
 
-    def _begun(self, chunks: Chunks) -> Iterator[tuple[Chunk, list[Part]] | Pause]:
+    def _begun(self, chunks: Chunks) -> Iterator[Begun | Pause]:
         for chunk in chunks:
-            yield chunk if isinstance(chunk, Pause) else (chunk, self._embedding.reuse(chunk.items))
+            if isinstance(chunk, Pause):
+                yield chunk
+            else:
+                yield Gathered(chunk, strict=self._strict), self._embedding.begin(chunk)
 
-    def _embed(self, begun: tuple[Chunk, list[Part]]) -> tuple[Chunk, list[Part]]:
-        """The parts in any order; what cannot be embedded is added to the chunk's `refused`."""
-        chunk, parts = begun
-        fresh = sorted(set(range(len(chunk.items))).difference(*(part.positions for part in parts)))
-        embedded, faults = self._embedding.embed(chunk.items, fresh)
-        for position, problem in sorted(faults.items()):
-            item = chunk.items[position]
-            chunk.refused.append(Refused(item.source, item.line, problem, item.id))
-        return chunk, parts + embedded
+    def _add(self, gathered: Gathered, arrived: Part | Fault) -> None:
+        if isinstance(arrived, Part):
+            self._check_space(arrived.space)
+            self._account.add(arrived)
+        gathered.add(arrived)
 
-    def _write(self, chunk: Chunk, parts: Sequence[Part]) -> None:
-        block = _in_order(parts, chunk.refused)
-        before = self._writer.standing
-        self._account.note(parts, block)
+    def _check_space(self, space: Space) -> None:
+        """Raises InputError for vectors of another one than the job's, which is that of the first."""
+        if self._space is None:
+            self._space = replace(space, limit=self._embedding.limit)
+        if space.is_same(self._space):
+            return
+        if self._began.rows:
+            raise had("another model, prompt, precision or number of dimensions")
+        raise EndpointError("The endpoint changed its model between two requests.")
+
+    def _write(self, gathered: Gathered) -> bool:
+        """Whether there was something in order. The first int8 vectors wait for all of their chunk, for their limit."""
+        if self._lacks_limit and not gathered.is_whole:
+            return False
+        run = gathered.take()
+        if not run.entries:
+            return False
+        before, block = self._writer.standing, run.block
+        if self._space is not None and self._lacks_limit and block.rows:
+            self._space = replace(self._space, limit=precision.limit_for(block.vectors, self._space.precision))
         standing = Standing(
-            seen=chunk.seen,
-            digest=chunk.digest,
+            seen=before.seen + len(run.entries),
+            digest=chained(before.digest, *run.entries),
             rows=before.rows + len(block.rows),
             refused=before.refused + len(block.refused),
-            tokens=before.tokens + sum(part.tokens for part in parts),
+            tokens=before.tokens + run.tokens,
             truncated=before.truncated + sum(row.truncated for row in block.rows),
-            space=self._space(before.space, parts, block),
+            space=self._space if block.rows else before.space,
         )
         self._writer.write(block, standing)
+        self._account.note(block)
+        return True
 
-    def _space(self, known: Space | None, parts: Sequence[Part], block: Block) -> Space | None:
-        """The job's, with the limit that its first vectors give it. Raises InputError for vectors of another one."""
-        for part in parts:
-            if known is None:
-                limit = self._embedding.limit or precision.limit_for(block.vectors, part.space.precision)
-                known = replace(part.space, limit=limit)
-            if not part.space.is_same(known):
-                if self._began.rows:
-                    raise InputError(
-                        "The job that broke off had another model, prompt, precision or number of dimensions. "
-                        "Continue with the same, or start over with --force."
-                    )
-                raise EndpointError("The endpoint changed its model between two requests.")
-        return known
+    @property
+    def _lacks_limit(self) -> bool:
+        return self._space is not None and self._space.precision == "int8" and self._space.limit is None
 
 
-def _in_order(parts: Sequence[Part], refused: Sequence[Refused]) -> Block:
-    """The rows of all parts as their items came."""
-    if not parts:
-        return Block([], np.empty((0, 0), dtype=np.float32), refused)
-    order = np.argsort(np.concatenate([np.asarray(part.positions) for part in parts]))
-    rows = [row for part in parts for row in part.rows]
-    return Block([rows[place] for place in order], np.concatenate([part.vectors for part in parts])[order], refused)
+def _arriving(begun: Begun) -> Iterator[Arrived]:
+    gathered, parts = begun
+    for part in parts:
+        yield gathered, part
+    yield gathered, None

@@ -50,6 +50,11 @@ def broke_off(output: Path, after: str) -> InputError:
     )
 
 
+def had(what: str) -> InputError:
+    """What to raise where another job is to go on than the one that broke off."""
+    return InputError(f"The job that broke off had {what}. Continue with the same, or start over with --force.")
+
+
 def kept(what: str, folder: Path) -> str:
     """A note for the error that ends a job."""
     return f"{what} are kept in {folder}: continue with --resume."

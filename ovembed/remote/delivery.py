@@ -3,122 +3,170 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from functools import partial
-from itertools import count
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from itertools import islice
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from ovembed.errors import EndpointBusy, EndpointLost, EndpointRefused, EndpointTimeout, TextError
+from ovembed.errors import EndpointBusy, EndpointError, EndpointLost, EndpointRefused, EndpointTimeout, TextError
+from ovembed.protocols import Portion
 from ovembed.remote.answers import TooMuch
 from ovembed.remote.limits import halves
-from ovembed.remote.pool import Abandoned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from ovembed.protocols import Embeddings
     from ovembed.remote.endpoint import Endpoint
     from ovembed.remote.pool import Pool
 
 _MAY_PASS = (EndpointBusy, EndpointLost, EndpointRefused, EndpointTimeout)
 
 
+@dataclass(slots=True)
+class _Whole:
+    """What `texts` were refused together; `halves` of them have still to be taken, for it to be their number or size
+    and not one of them.
+    """
+
+    texts: Sequence[str]
+    too_large: bool
+    halves: int = 2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Task:
+    """Texts to be sent, by their positions; as one request, or as several that fit. Earlier ones come first."""
+
+    first: int
+    positions: Sequence[int] = field(compare=False)
+    attempts: int = field(compare=False, default=0)
+    half_of: _Whole | None = field(compare=False, default=None)
+
+
 class Delivery:
-    """`deliver` once. Its threads are daemons: an interrupted program does not wait for the answers of servers."""
+    """Iterate over it once: it gives what each request brings, as it comes, and an error for each text at fault.
 
-    def __init__(self, pool: Pool, *, truncate: bool) -> None:
+    If `strict`, nothing is sent of what stands behind a text at fault. Raises the first error that is none of a text;
+    what was not sent by then is not sent, and nothing is waited for: an endpoint in trouble may never answer. Its
+    threads are daemons, so an interrupted program does not wait either. Deliveries are served in the order in which
+    they were made.
+    """
+
+    def __init__(self, pool: Pool, texts: Sequence[str], *, truncate: bool, strict: bool) -> None:
         self._pool = pool
+        self._number = pool.next_delivery()
+        self._texts = texts
         self._truncate = truncate
+        self._strict = strict
+        self._lock = threading.Lock()
+        self._tasks: list[_Task] = []  # a heap
+        self._end = len(texts)
         self._abandoned = threading.Event()
+        self._arrived: SimpleQueue[Portion | Exception] = SimpleQueue()
 
-    def deliver(self, texts: Sequence[str], parts: Sequence[slice], threads: int) -> list[Embeddings]:
-        """The vectors, part after part, however they were cut up on their way.
-
-        Raises the error of the earliest part that failed; what was not yet sent by then is not sent, and what is under
-        way is waited for only to find the earliest text at fault: an endpoint in trouble may never answer.
-        """
-        futures: list[Future[list[Embeddings]]] = [Future() for _ in parts]
-        waiting = deque(zip(parts, futures, strict=True))
-
-        def work() -> None:
-            while waiting and not self._abandoned.is_set():
-                try:
-                    part, future = waiting.popleft()
-                except IndexError:  # another thread was faster
-                    return
-                try:
-                    future.set_result(self._part(texts, part))
-                except Exception as error:  # noqa: BLE001  the caller must hear of it
-                    self._abandoned.set()
-                    future.set_exception(error)
-
-        workers = [threading.Thread(target=work, daemon=True) for _ in range(min(threads, len(parts)))]
+    def __iter__(self) -> Iterator[Portion | TextError]:
+        self._add(range(len(self._texts)))
         try:
-            for worker in workers:
-                worker.start()
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            if any(isinstance(future.exception(), TextError) for future in done):
-                for worker in workers:
-                    worker.join()
+            # For each that sends another waits to: else requests of later deliveries would come in between.
+            for _ in range(min(2 * self._pool.concurrency, len(self._texts))):
+                threading.Thread(target=self._work, name="deliver", daemon=True).start()
+            missing, end = set(range(len(self._texts))), len(self._texts)
+            while missing:
+                arrived = self._arrived.get()
+                if isinstance(arrived, Portion):
+                    missing.difference_update(arrived.positions)
+                elif isinstance(arrived, TextError):
+                    missing.discard(arrived.position)
+                    if self._strict and arrived.position < end:
+                        end = arrived.position
+                        missing = {position for position in missing if position < end}
+                else:
+                    raise arrived
+                yield arrived
         finally:
             self._abandoned.set()
-        _raise_earliest(futures)
-        return [result for future in futures for result in future.result()]
 
-    def _part(self, texts: Sequence[str], part: slice) -> list[Embeddings]:
+    def _work(self) -> None:
         try:
-            return self._send(texts[part])
+            while self._has_tasks():
+                with self._pool.lent(self._number, self._abandoned) as endpoint:
+                    task = self._take(endpoint)
+                    if task is not None:
+                        self._send(endpoint, task)
+        except Exception as error:  # noqa: BLE001  whoever iterates must hear of it
+            self._arrived.put(error)
+            self._abandoned.set()
+
+    def _has_tasks(self) -> bool:
+        with self._lock:  # a task that is cut up is out of the heap meanwhile
+            return bool(self._tasks)
+
+    def _add(self, positions: Sequence[int], attempts: int = 0, half_of: _Whole | None = None) -> None:
+        if positions:
+            with self._lock:
+                heappush(self._tasks, _Task(positions[0], positions, attempts, half_of))
+
+    def _take(self, endpoint: Endpoint) -> _Task | None:
+        """As much as this endpoint takes by one request."""
+        with self._lock:
+            if not self._tasks:
+                return None
+            task = heappop(self._tasks)
+            wanted = task.positions[: bisect_left(task.positions, self._end)]
+            most = endpoint.limits.texts + 1
+            fitting = endpoint.limits.end([self._texts[position] for position in islice(wanted, most)])
+            if fitting < len(wanted):
+                heappush(self._tasks, _Task(wanted[fitting], wanted[fitting:]))
+            if fitting == len(task.positions):
+                return task
+            return replace(task, positions=wanted[:fitting], half_of=None) if fitting else None
+
+    def _send(self, endpoint: Endpoint, task: _Task) -> None:
+        positions = task.positions
+        texts = [self._texts[position] for position in positions]
+        try:
+            result = endpoint.embed(texts, truncate=self._truncate)
+        except _MAY_PASS as error:
+            if task.attempts + 1 >= self._pool.attempts:
+                raise
+            self._pool.leave_alone(endpoint, error)
+            self._add(positions, task.attempts + 1, task.half_of)
         except TextError as error:
-            raise type(error)(part.start + error.position, error.problem) from error
-
-    def _send(self, texts: Sequence[str]) -> list[Embeddings]:
-        try:
-            return [self._ask(texts)]
-        except _InParts as smaller:
-            results = [result for part in smaller.parts for result in self._part(texts, part)]
-            smaller.learn()  # the parts were taken, so it was not one of the texts that was refused
-            return results
-
-    def _ask(self, texts: Sequence[str]) -> Embeddings:
-        for attempt in count(1):
-            with self._pool.lent(self._abandoned) as endpoint:
-                try:
-                    result = self._request(endpoint, texts)
-                except _MAY_PASS as error:
-                    if attempt >= self._pool.attempts:
-                        raise
-                    self._pool.leave_alone(endpoint, error)
-                else:
-                    self._pool.succeeded(endpoint)
-                    return result
-        raise AssertionError("This is a bug.")
-
-    def _request(self, endpoint: Endpoint, texts: Sequence[str]) -> Embeddings:
-        parts = endpoint.limits.pack(texts)
-        if len(parts) > 1:
-            raise _InParts(parts)
-        try:
-            return endpoint.embed(texts, truncate=self._truncate)
+            self._refuse(positions, error, endpoint)
         except TooMuch as refusal:
             if len(texts) == 1:
-                raise endpoint.verdict(refusal, truncate=self._truncate) from refusal
-            if endpoint.tell_limits(len(texts)):
-                raise _InParts(endpoint.limits.pack(texts)) from refusal
-            learn = partial(endpoint.lower_limits, texts, too_large=refusal.too_large)
-            raise _InParts(halves(texts), learn) from refusal
+                self._refuse(positions, endpoint.verdict(refusal, truncate=self._truncate), endpoint)
+            elif endpoint.tell_limits(len(texts)):
+                self._add(positions)
+            else:
+                whole = _Whole(texts, refusal.too_large)
+                for half in halves(positions):
+                    self._add(positions[half], half_of=whole)
+        else:
+            self._pool.succeeded(endpoint)
+            self._arrived.put(Portion(positions, result))
+            if task.half_of is not None:
+                self._learn(endpoint, task.half_of)
 
+    def _refuse(self, positions: Sequence[int], error: Exception, endpoint: Endpoint) -> None:
+        """One of them; raises the error if it is none of a text."""
+        if not isinstance(error, TextError):
+            raise error
+        if error.position >= len(positions):
+            raise EndpointError(f"{endpoint.base} refused text {error.position} of {len(positions)}: {error.problem}")
+        rest = [*positions[: error.position], *positions[error.position + 1 :]]
+        fault = type(error)(positions[error.position], error.problem)
+        if self._strict:
+            with self._lock:
+                self._end = min(self._end, fault.position)
+        for half in halves(rest):  # there may be more at fault, and most are to stay together
+            self._add(rest[half])
+        self._arrived.put(fault)
 
-class _InParts(Exception):
-    """Such texts are to be sent in these parts; `learn` is to be called once all of them were taken."""
-
-    def __init__(self, parts: Sequence[slice], learn: Callable[[], None] = lambda: None) -> None:
-        super().__init__()
-        self.parts = parts
-        self.learn = learn
-
-
-def _raise_earliest(futures: Sequence[Future[list[Embeddings]]]) -> None:
-    errors = [error for future in futures if future.done() and (error := future.exception()) is not None]
-    for error in sorted(errors, key=lambda error: isinstance(error, Abandoned)):
-        raise error
+    def _learn(self, endpoint: Endpoint, whole: _Whole) -> None:
+        with self._lock:
+            whole.halves -= 1
+            if not whole.halves:
+                endpoint.lower_limits(whole.texts, too_large=whole.too_large)

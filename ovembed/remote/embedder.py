@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
 
 from ovembed import admission
-from ovembed.errors import EndpointError, InputError
-from ovembed.protocols import Embedder, Embeddings
+from ovembed.errors import EndpointError, InputError, TextError
+from ovembed.protocols import Embedder, Embeddings, Portion
 from ovembed.remote.delivery import Delivery
 from ovembed.remote.endpoint import Endpoint
 from ovembed.remote.http import CONNECT_TIMEOUT_S, http_client
-from ovembed.remote.limits import Limits
 from ovembed.remote.pool import Pool
 from ovembed.remote.settings import RemoteSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ovembed.spec import Prompts
 
@@ -54,10 +54,40 @@ class RemoteEmbedder(Embedder):
 
     def embed(self, texts: Sequence[str], *, truncate: bool = False) -> Embeddings:
         admission.check_texts(texts)
-        delivery = Delivery(self._pool, truncate=truncate)
-        results = delivery.deliver(texts, self._limits().pack(texts), self._settings.concurrency)
-        self._check_space(results)
-        return joined(results, self.model)
+        portions: list[Portion] = []
+        faults: list[TextError] = []
+        for arrived in self.embed_each(texts, truncate=truncate, strict=True):
+            if isinstance(arrived, TextError):
+                faults.append(arrived)
+            else:
+                portions.append(arrived)
+        if faults:
+            raise min(faults, key=lambda fault: fault.position)
+        portions.sort(key=lambda portion: portion.positions[0])
+        return joined([portion.embeddings for portion in portions], self.model)
+
+    def embed_each(
+        self, texts: Sequence[str], *, truncate: bool = False, strict: bool = False
+    ) -> Iterator[Portion | TextError]:
+        """A portion is what one request brought. Only those that were refused are sent again, without what is at fault.
+
+        A text that nobody can embed is not even sent.
+        """
+        faults = _faults(texts)
+        at_fault = {fault.position for fault in faults}
+        end = faults[0].position if faults and strict else len(texts)
+        sent = [position for position in range(end) if position not in at_fault]
+        delivery = Delivery(self._pool, [texts[position] for position in sent], truncate=truncate, strict=strict)
+        return chain(faults[:1] if strict else faults, self._delivered(delivery, sent))
+
+    def _delivered(self, delivery: Delivery, sent: Sequence[int]) -> Iterator[Portion | TextError]:
+        """With the positions that the texts have among all, of which those at `sent` are delivered."""
+        for arrived in delivery:
+            if isinstance(arrived, TextError):
+                yield type(arrived)(sent[arrived.position], arrived.problem)
+            else:
+                self._check_space(arrived.embeddings)
+                yield Portion([sent[position] for position in arrived.positions], arrived.embeddings)
 
     @property
     def model(self) -> str:
@@ -78,6 +108,8 @@ class RemoteEmbedder(Embedder):
         return "" if prompts is None else prompts.for_query
 
     def close(self) -> None:
+        """Nothing more is sent; what is under way is not waited for."""
+        self._pool.close()
         for client in self._clients:
             client.close()
 
@@ -109,22 +141,23 @@ class RemoteEmbedder(Embedder):
                 failed.append(error)
         raise failed[0]
 
-    def _limits(self) -> Limits:
-        """Of the endpoint that takes most; for the others, requests are cut up further."""
-        return Limits(
-            texts=max(endpoint.limits.texts for endpoint in self._endpoints),
-            characters=max(endpoint.limits.characters for endpoint in self._endpoints),
-        )
-
-    def _check_space(self, results: Sequence[Embeddings]) -> None:
+    def _check_space(self, result: Embeddings) -> None:
         """Raises EndpointError when vectors differ in length or space from those before."""
-        for result in results:
-            space = (result.vectors.shape[1], result.fingerprint)
-            self._space = self._space or space
-            if space != self._space:
-                places = ", ".join(endpoint.base for endpoint in self._endpoints)
-                problem = "changed its model" if len(self._endpoints) == 1 else "serve different models"
-                raise EndpointError(f"{places} {problem}: {_say(self._space)} became {_say(space)}.")
+        space = (result.vectors.shape[1], result.fingerprint)
+        self._space = self._space or space
+        if space != self._space:
+            places = ", ".join(endpoint.base for endpoint in self._endpoints)
+            problem = "changed its model" if len(self._endpoints) == 1 else "serve different models"
+            raise EndpointError(f"{places} {problem}: {_say(self._space)} became {_say(space)}.")
+
+
+def _faults(texts: Sequence[str]) -> Sequence[TextError]:
+    """Of texts that nobody can embed, in order."""
+    try:
+        admission.check_texts(texts)
+    except TextError as error:
+        return (error, *error.others)
+    return ()
 
 
 def _say(space: tuple[int, str | None]) -> str:

@@ -6,9 +6,11 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from ovembed.errors import EndpointBusy, OvembedError
+from ovembed.remote.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +42,17 @@ class Pool:
         self._settings = settings
         self._on_trouble = on_trouble
         self._lock = threading.Lock()
-        self._slots = threading.BoundedSemaphore(settings.concurrency)
+        self._slots = Slots(settings.concurrency)
+        self._deliveries = count()
+        self._closed = False
+
+    @property
+    def concurrency(self) -> int:
+        return self._settings.concurrency
+
+    def next_delivery(self) -> int:
+        """Its number, for the turns of its requests."""
+        return next(self._deliveries)
 
     @property
     def attempts(self) -> int:
@@ -49,12 +61,14 @@ class Pool:
         return len(self._members) + (self._settings.retries if anybody else 0)
 
     @contextmanager
-    def lent(self, abandoned: threading.Event) -> Iterator[Endpoint]:
+    def lent(self, turn: int, abandoned: threading.Event) -> Iterator[Endpoint]:
         """The endpoint for one request, once one is to be asked and fewer than `concurrency` requests are under way.
 
-        Raises Abandoned when that happens first.
+        Of those who wait, the lowest `turn` is next. Raises Abandoned when that happens first, or the pool is closed.
         """
-        with self._slots:  # who waits here has not chosen yet: the one to choose is the one that is free then
+        with self._slots.one(turn):  # who waits here has not chosen yet: the one to choose is the one that is free then
+            if self._closed:
+                raise Abandoned("This is a bug.")
             member, wait_s = self._choose()
             try:
                 if abandoned.wait(wait_s):
@@ -86,6 +100,10 @@ class Pool:
             pause_s = self._settings.pause_s(member.failures, asked_s)
             member.resumes_at = now + pause_s
         self._on_trouble(f"{str(error).rstrip('.')}. Asking again in {pause_s:.1f} s.")
+
+    def close(self) -> None:
+        """Nothing more is sent."""
+        self._closed = True
 
     def _choose(self) -> tuple[_Member, float]:
         """A member, counted as busier from now on, and how long it is still to be left alone."""
