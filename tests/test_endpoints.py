@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEXTS = [f"text {number}" for number in range(40)]
+ALWAYS_FULL = {"first_texts": TEXTS_PER_REQUEST, "reply_s": math.inf}
 BUSY = Reply(429, {"error": "Too many."})
 
 
@@ -50,7 +52,7 @@ class Told(list[str]):
 
 def remote(*servers: FaultyServer | str, told: Told | None = None, **changes: Any) -> RemoteEmbedder:
     urls = [server if isinstance(server, str) else server.url for server in servers]
-    settings = RemoteSettings(**{"concurrency": 1, "retries": 3, "first_pause_s": 0.001} | changes)
+    settings = RemoteSettings(**ALWAYS_FULL | {"concurrency": 1, "retries": 3, "first_pause_s": 0.001} | changes)
     return RemoteEmbedder(*urls, settings=settings, on_trouble=Told() if told is None else told)
 
 
@@ -173,6 +175,31 @@ def test_parts_hold_so_many_texts_and_so_many_characters() -> None:
     texts = ["a", "b", "c", "d", "x" * 50, "e" * 6, "f" * 4, "g"]
     assert [texts[part] for part in limits.pack(texts)] == [texts[:3], texts[3:4], texts[4:5], texts[5:7], texts[7:]]
     assert limits.pack([]) == []
+
+
+def sizes(server: FaultyServer, texts: list[str], **changes: Any) -> list[int]:
+    server.requests.clear()
+    with remote(server, **changes) as embedder:
+        np.testing.assert_allclose(embedder.embed(texts).vectors, server.rows(texts), atol=1e-6)
+    return [len(asked) for asked in server.requests]
+
+
+def test_requests_grow_as_long_as_replies_are_fast_and_shrink_where_they_are_slow(server: FaultyServer) -> None:
+    """Every reply is fast for somebody who would wait for ever, and slow for somebody who would not wait at all."""
+    texts = many_parts(2)
+    assert sizes(server, texts, first_texts=16) == [16, 32, 64, 128, 256, 16]
+    assert sizes(server, texts[:20], first_texts=16, reply_s=1e-12) == [16, 1, 1, 1, 1]
+    assert sizes(server, ["x" * 1000] * 40, first_texts=64) == [16, 24], "as many characters as those of 64 texts"
+
+
+def test_a_request_that_nobody_waited_for_goes_in_smaller_ones(server: FaultyServer) -> None:
+    late = threading.Event()
+    server.fault = lambda asked: None if len(asked) < len(TEXTS) or late.wait(PATIENCE_S) else BUSY
+    with remote(server, timeout_s=1, reply_s=0.1, first_texts=len(TEXTS)) as embedder:
+        np.testing.assert_allclose(embedder.embed(TEXTS).vectors, server.rows(TEXTS), atol=1e-6)
+    late.set()
+    assert len(server.requests[0]) == len(TEXTS)
+    assert max(map(len, server.requests[1:])) < len(TEXTS)
 
 
 OVMS_REFUSES = (

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ class Endpoint:
 def remote(handler: Handler, *, model: str | None = "served", concurrency: int = 1) -> RemoteEmbedder:
     """One that asks once, and one after the other."""
     client = httpx.Client(transport=httpx.MockTransport(handler))
-    settings = RemoteSettings(retries=0, concurrency=concurrency)
+    settings = RemoteSettings(retries=0, concurrency=concurrency, first_texts=TEXTS_PER_REQUEST, reply_s=math.inf)
     return RemoteEmbedder(URL, model=model, client=client, settings=settings)
 
 

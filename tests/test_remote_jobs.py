@@ -151,7 +151,7 @@ def test_a_server_that_is_gone_in_the_middle_costs_no_text_that_it_took(
     assert contents(tmp_path / "gone") == contents(tmp_path / "whole")
     again = [text for text in (taken - Counter(whole.taken)).elements() if texts.count(text) == 1]
     # Where one chunk ends, a request of the next may go before what is left of a refused one.
-    assert len(again) <= MOST
+    assert len(again) <= failures * MOST
 
 
 @pytest.mark.parametrize("ending", ["npy", "parquet"])

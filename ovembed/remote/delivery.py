@@ -115,8 +115,8 @@ class Delivery:
                 return None
             task = heappop(self._tasks)
             wanted = task.positions[: bisect_left(task.positions, self._end)]
-            most = endpoint.limits.texts + 1
-            fitting = endpoint.limits.end([self._texts[position] for position in islice(wanted, most)])
+            limits = endpoint.limits
+            fitting = limits.end([self._texts[position] for position in islice(wanted, limits.texts + 1)])
             if fitting < len(wanted):
                 heappush(self._tasks, _Task(wanted[fitting], wanted[fitting:]))
             if fitting == len(task.positions):

@@ -43,7 +43,9 @@ class RemoteEmbedder(Embedder):
         """Raises EndpointError and ModelNotFound as `Endpoint.open` does, when no endpoint can be opened."""
         self._settings = settings or RemoteSettings()
         self._clients: list[httpx.Client] = []
-        self._endpoints = [Endpoint(url, client or self._client(url, api_key), model=model) for url in urls]
+        self._endpoints = [
+            Endpoint(url, client or self._client(url, api_key), self._settings, model=model) for url in urls
+        ]
         self._pool = Pool(self._endpoints, self._settings, on_trouble)
         self._space: tuple[int, str | None] | None = None
         try:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import orjson
 
-from ovembed.errors import EndpointBusy, EndpointError, ModelNotFound, TextError
+from ovembed.errors import EndpointBusy, EndpointError, EndpointTimeout, ModelNotFound, TextError
 from ovembed.remote.answers import NOT_OFFERED, TooMuch, failure
 from ovembed.remote.dialects import TEI, TEI_ROUTE, OpenAI
 from ovembed.remote.http import api_base, in_words, server_root, translated
 from ovembed.remote.limits import Limits
+from ovembed.remote.pace import Pace
 from ovembed.spec import Prompts
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from ovembed.protocols import Embeddings
     from ovembed.remote.dialects import Dialect
+    from ovembed.remote.settings import RemoteSettings
 
 _NO_SUCH_ROUTE = {404, 405}
 _OVMS_UNKNOWN = "Mediapipe graph definition"  # also while it still loads
@@ -32,13 +35,14 @@ class Endpoint:
     `base` is its URL in words: what the URL says of a user stays out of them.
     """
 
-    def __init__(self, url: str, client: httpx.Client, *, model: str | None = None) -> None:
+    def __init__(self, url: str, client: httpx.Client, settings: RemoteSettings, *, model: str | None = None) -> None:
         """Raises InputError for what is no http URL."""
         base = api_base(url)
         self._api = base.removesuffix(TEI_ROUTE)
         self.base = in_words(self._api)
         self.model = model
-        self.limits = Limits()
+        self._limits = Limits()
+        self._pace = Pace(settings, self._limits)
         self.answered = False
         self._client = client
         self._root = server_root(self._api)
@@ -58,12 +62,18 @@ class Endpoint:
         self.open()
         assert self.model is not None, "This is a bug."  # noqa: S101
         body = self._dialect.render(texts, model=self.model, truncate=truncate)
-        with translated(self.base):
-            response = self._client.post(
-                self._dialect.route(self._api), content=body, headers={"Content-Type": "application/json"}
-            )
+        began = time.monotonic()
+        try:
+            with translated(self.base):
+                response = self._client.post(
+                    self._dialect.route(self._api), content=body, headers={"Content-Type": "application/json"}
+                )
+        except EndpointTimeout:
+            self._pace.note(texts, time.monotonic() - began)
+            raise
         self.answered = True
         if response.status_code == httpx.codes.OK:
+            self._pace.note(texts, time.monotonic() - began)
             return self._dialect.parse(response, expected=len(texts), model=self.model)
         if response.status_code in _NO_SUCH_ROUTE:
             if isinstance(self._dialect, OpenAI) and self._info() is not None and not self._lists_models():
@@ -81,18 +91,23 @@ class Endpoint:
                 return Prompts(item["prompts"], item.get("default_prompt"))
         return None
 
+    @property
+    def limits(self) -> Limits:
+        """The most that one request is to hold now."""
+        return self._pace.within(self._limits)
+
     def tell_limits(self, texts: int) -> bool:
         """Whether the endpoint names a limit that so many texts are above, as TEI does."""
         if not self._told_limits:
             self._told_limits = True
             most = (self._info() or {}).get("max_client_batch_size")
             if isinstance(most, int) and most > 0:
-                self.limits = replace(self.limits, texts=min(most, self.limits.texts))
-        return texts > self.limits.texts
+                self._limits = replace(self._limits, texts=min(most, self._limits.texts))
+        return texts > self._limits.texts
 
     def lower_limits(self, texts: Sequence[str], *, too_large: bool) -> None:
         """So many texts were refused and their halves were not."""
-        self.limits = self.limits.below(texts, too_large=too_large)
+        self._limits = self._limits.below(texts, too_large=too_large)
 
     def verdict(self, refusal: TooMuch, *, truncate: bool) -> Exception:
         """The error for a single text that was refused: the text's, if another text is taken."""

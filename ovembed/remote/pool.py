@@ -68,7 +68,7 @@ class Pool:
         """
         with self._slots.one(turn):  # who waits here has not chosen yet: the one to choose is the one that is free then
             if self._closed:
-                raise Abandoned("This is a bug.")
+                raise Abandoned("The embedder is closed.")
             member, wait_s = self._choose()
             try:
                 if abandoned.wait(wait_s):
@@ -99,7 +99,8 @@ class Pool:
             member.failures += 1
             pause_s = self._settings.pause_s(member.failures, asked_s)
             member.resumes_at = now + pause_s
-        self._on_trouble(f"{str(error).rstrip('.')}. Asking again in {pause_s:.1f} s.")
+        words = str(error) if str(error).endswith((".", "?")) else f"{error}."
+        self._on_trouble(f"{words} Asking again in {pause_s:.1f} s.")
 
     def close(self) -> None:
         """Nothing more is sent."""
