@@ -24,6 +24,7 @@ from ovembed.cli.options import (
 )
 from ovembed.cli.output import Talk, stdout_bytes
 from ovembed.cli.target import open_target
+from ovembed.cli.visible import visible
 from ovembed.errors import InputError, ModelNotFound, TextError
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def query(
 def _arguments(text: str, file: Path | None, *, interactive: bool) -> tuple[str | None, Path]:
     if file is not None:
         if not file.exists() and Path(text).is_file():
-            raise typer.BadParameter(f"the text comes first: ovembed query {str(file)!r} {text}")
+            raise typer.BadParameter(f"the text comes first: ovembed query {str(file)!r} {visible(text)}")
         return text, file
     if not interactive:
         raise typer.BadParameter("give TEXT and FILE, or FILE and --interactive.")
