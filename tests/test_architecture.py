@@ -152,7 +152,7 @@ def test_the_walk_sees_the_imports_there_are() -> None:
     assert ("ovembed.local", "ovembed.admission", True) in seen
     assert ("ovembed.targets", "ovembed.engine", False) in seen
     assert ("ovembed.export.reference", "torch", False) in seen
-    assert ("ovembed.engine.openvino_engine", "openvino", True) in seen
+    assert ("ovembed.engine.runtime", "openvino", True) in seen
     assert not any(module == "ovembed.batches" and target.startswith("collections") for module, target, _ in seen)
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,6 +30,27 @@ def rewrite_weights(folder: Path, factor: float) -> None:
     values = np.frombuffer(content, dtype=np.float32, count=len(content) // 4)
     values[(np.abs(values) > 1e-6) & (np.abs(values) < 10)] *= factor
     (folder / "openvino_model.bin").write_bytes(content)
+
+
+_LOAD_AND_DROP = """
+import signal, sys
+from pathlib import Path
+from ovembed import ModelRepository
+from ovembed.engine import OpenVINOEngine
+entry = ModelRepository(Path(sys.argv[1])).get("tiny")
+engines = [OpenVINOEngine.load(entry) for _ in range(2)]
+while engines:
+    del engines[0]
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_signals_are_heard_when_engines_have_gone_in_the_order_they_came(repository: ModelRepository) -> None:
+    """Nothing of OpenVINO's may be what the system runs handlers on."""
+    command = [sys.executable, "-c", _LOAD_AND_DROP, str(repository.folder)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "heard\n"), ended.stderr
 
 
 TEXTS = ["the cat", "a dog in the old house by the river", "x"]

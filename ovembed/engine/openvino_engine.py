@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
-import openvino as ov
 
 from ovembed import batches, cores
 from ovembed.engine.inputs import Inputs
 from ovembed.engine.packing import with_packing
 from ovembed.engine.pooling import embedding_rows, with_pooling
+from ovembed.engine.runtime import core
 from ovembed.engine.tokenizer import load_tokenizer
 from ovembed.errors import EngineError, OvembedError, last_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import openvino as ov
 
     from ovembed.engine.tokenizer import Tokenizer
     from ovembed.protocols import Tokens, TokenSpans, Vectors
@@ -149,7 +151,7 @@ class OpenVINOEngine:
             tokenizer = load_tokenizer(files.tokenizer_path)
         with _translated(f"{files.model_path} cannot be loaded; export the model again"):
             _check_kind(files.model_path)
-            model = ov.Core().read_model(files.model_path, config={"ENABLE_MMAP": settings.map_weights})
+            model = core().read_model(files.model_path, config={"ENABLE_MMAP": settings.map_weights})
             embedder = with_packing(model, spec) if settings.packing and not files.pooled else None
             if embedder is None:
                 embedder = with_pooling(model, None if files.pooled else spec.pooling, normalize=spec.normalize)
@@ -232,7 +234,7 @@ def _compile(model: ov.Model, settings: EngineSettings) -> ov.CompiledModel:
     }
     if settings.cache_dir is not None and _can_write(settings.cache_dir):
         properties["CACHE_DIR"] = str(settings.cache_dir)
-    return ov.Core().compile_model(model, "CPU", properties)
+    return core().compile_model(model, "CPU", properties)
 
 
 def _can_write(folder: Path) -> bool:

@@ -81,17 +81,16 @@ class OpenVINOTokenizer:
     vocabulary_size = None
 
     def __init__(self, path: Path) -> None:
-        import openvino as ov  # noqa: PLC0415  beside the package that it needs
-
         try:
             import openvino_tokenizers  # noqa: PLC0415
         except ImportError as error:
             raise MissingExtra(f"A model without tokenizer.json ({path.parent})", "export") from error
-        core = ov.Core()
-        core.add_extension(str(openvino_tokenizers._ext_path))
-        model = core.read_model(path)
+        from ovembed.engine.runtime import core  # noqa: PLC0415  beside the package that it needs
+
+        core().add_extension(str(openvino_tokenizers._ext_path))
+        model = core().read_model(path)
         _lift_limit(model)
-        self._model = core.compile_model(model, "CPU")
+        self._model = core().compile_model(model, "CPU")
         self.closing_tokens = self._common_end("a", "b")
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:

@@ -61,10 +61,12 @@ def vectors(path: Path, tokenizer: Path, spec: ModelSpec, texts: Sequence[str], 
     """
     import openvino as ov
 
+    from ovembed.engine.runtime import core
+
     model = _read(path)
     hidden = _hidden_output(model, path).node.input_value(0)
     settings = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
-    compiled = ov.Core().compile_model(ov.Model([hidden], model.get_parameters(), "own"), "CPU", settings)
+    compiled = core().compile_model(ov.Model([hidden], model.get_parameters(), "own"), "CPU", settings)
     loaded = load_tokenizer(tokenizer)
     rows = []
     for ids in loaded.encode(texts):
