@@ -196,6 +196,29 @@ def test_an_array_of_objects_is_told_and_not_unpickled(tmp_path: Path) -> None:
     assert "its array holds objects" in told(path)
 
 
+def test_a_header_that_describes_no_array_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "npy")
+    path.write_bytes(path.read_bytes().replace(b"}", b"\n", 1))
+    assert "its header describes no array" in told(path)
+
+
+def test_a_member_behind_the_end_of_an_archive_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "npz")
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    content[directory + 42 : directory + 46] = len(content).to_bytes(4, "little")  # where the member is
+    path.write_bytes(content)
+    assert "vectors.npy is said to be behind its end" in told(path)
+
+
+def test_an_archive_of_a_version_to_come_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "npz")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 160  # the version that is needed to read it
+    path.write_bytes(content)
+    assert "zip file version 16.0" in told(path)
+
+
 @pytest.mark.parametrize("kind", ["npy", "npz"])
 def test_an_array_by_columns_gives_the_same_vectors(tmp_path: Path, kind: Format) -> None:
     path = write(tmp_path, "npy")

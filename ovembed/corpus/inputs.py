@@ -139,7 +139,7 @@ class Inputs:
                     yield entry
             if not line:
                 yield Refused(source.name, 1, "the file holds no text.")
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, NotImplementedError) as error:
             yield _broken(source.name, line, error)
 
     def _follow(self, raw: BinaryIO) -> None:

@@ -119,7 +119,7 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"{error.filename or path} cannot be read: {_line(error.strerror or error)}.") from error
     except KeyError as error:
         raise _damaged(path, f"it has no {error}") from error
-    except (ValueError, LookupError, TypeError, EOFError) as error:
+    except (ValueError, LookupError, TypeError, EOFError, NotImplementedError) as error:
         raise _damaged(path, error) from error
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -50,7 +51,10 @@ def read(path: Path) -> StoredVectors:
 def mapped(path: Path, file: IO[bytes], stop: int) -> Codes:
     """The array that begins where the file is read and ends before `stop`. Raises ValueError when it is cut off."""
     np.lib.format.read_magic(file)
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    try:
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    except tokenize.TokenError as error:  # of numpy's second look, for what Python 2 wrote
+        raise ValueError("its header describes no array") from error
     start = file.tell()
     if dtype.hasobject:
         raise ValueError("its array holds objects, not numbers")

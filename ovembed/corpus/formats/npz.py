@@ -57,5 +57,8 @@ def _extent(archive: zipfile.ZipFile, file: IO[bytes], name: str) -> tuple[int, 
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} in it is compressed")
     file.seek(member.header_offset + _LOCAL_HEADER_BYTES - _LENGTHS.size)
-    begin = member.header_offset + _LOCAL_HEADER_BYTES + sum(_LENGTHS.unpack(file.read(_LENGTHS.size)))
+    lengths = file.read(_LENGTHS.size)
+    if len(lengths) < _LENGTHS.size:
+        raise ValueError(f"{name} is said to be behind its end")
+    begin = member.header_offset + _LOCAL_HEADER_BYTES + sum(_LENGTHS.unpack(lengths))
     return begin, begin + member.file_size
