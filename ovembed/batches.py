@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Padded tokens of a batch: from 256 to 1,024 speed grows by a few hundredths, at 2,048 it falls (tests/bench).
-DEFAULT_BATCH_TOKENS = 1024
-
-# What a batch costs before its first token, in tokens: more padding than that is worth a batch of its own.
-_COST_OF_A_BATCH = 12
-
 # Rows that several texts share are at least as wide. Wider ones fill up better, but a token attends to all of its row.
 _PACKED_WIDTH = 64
+
+# What the width of its row makes a token cost, measured with six layers of 384 dimensions: another width than a
+# multiple of a vector register's floats makes the whole batch a tenth slower, and each token attends to its whole row.
+_ALIGNMENT = 16
+_COST_UNALIGNED = 1.1
+_COST_OF_WIDTH = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,12 @@ class Layout:
     def tokens(self) -> int:
         """That are computed, padding included."""
         return self.rows * self.width
+
+    @property
+    def cost(self) -> float:
+        """Of computing them, in tokens that attend to nothing."""
+        aligned = self.width % _ALIGNMENT == 0
+        return self.tokens * (1 + _COST_OF_WIDTH * self.width) * (1 if aligned else _COST_UNALIGNED)
 
 
 class Rows:
@@ -62,16 +68,16 @@ class Rows:
 
 
 def layout(lengths: Sequence[int], most_tokens: int, *, packs: bool) -> Layout:
-    """Where a batch of texts of so many tokens is run, in rows of at most `most_tokens`.
+    """Where texts of so many tokens stand, in rows of at most `most_tokens`.
 
     An engine that packs lets them share rows, in their order, where that is less to compute than a row for each.
     """
-    apart = _padded(lengths, most_tokens)
+    apart = row_for_each(lengths, most_tokens)
     together = _packed(lengths, most_tokens) if packs else apart
-    return together if together.tokens < apart.tokens else apart
+    return together if together.cost < apart.cost else apart
 
 
-def _padded(lengths: Sequence[int], most_tokens: int) -> Layout:
+def row_for_each(lengths: Sequence[int], most_tokens: int) -> Layout:
     longest = max(lengths)
     width = max(longest, min(padded_length(longest), most_tokens))
     return Layout(len(lengths), width, tuple((row, 0) for row in range(len(lengths))))
@@ -83,9 +89,10 @@ def _packed(lengths: Sequence[int], most_tokens: int) -> Layout:
     return Layout(len(rows.free), rows.width, tuple(places))
 
 
-def packed_width(longest: int, most_tokens: int) -> int:
-    """Of rows that are to hold a text of so many tokens, and others."""
-    return max(longest, min(max(_PACKED_WIDTH, padded_length(longest)), most_tokens))
+def packed_width(longest: int, most_tokens: int, least: int = _PACKED_WIDTH) -> int:
+    """Of rows that are to hold a text of so many tokens, and others: well aligned, where the model takes so many."""
+    aligned = -(-padded_length(longest) // _ALIGNMENT) * _ALIGNMENT
+    return max(longest, min(max(least, aligned), most_tokens))
 
 
 def padded_length(length: int) -> int:
@@ -98,35 +105,3 @@ def full_count(count: int) -> int:
     """How many texts, out of so many, run together: exact to 8, then four steps to each power of two."""
     step = 1 << max(0, count.bit_length() - 3)
     return count // step * step
-
-
-def plan(lengths: Sequence[int], max_batch_tokens: int) -> list[list[int]]:
-    """Group positions so that padded length times count stays within the budget; a text above it runs alone.
-
-    Every position comes exactly once. The longest batches come first, so that workers sharing them end
-    together. What is left of a group makes batches of a power of two: in a long job, remainders would have every count.
-    """
-    groups: list[list[int]] = []
-    longest = 0
-    for position in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        length = padded_length(lengths[position])
-        full = longest * (len(groups[-1]) + 1) > max_batch_tokens if groups else True
-        if full or longest - length > _COST_OF_A_BATCH:
-            groups.append([])
-            longest = length
-        groups[-1].append(position)
-    return [
-        batch for group in groups for batch in _of_few_counts(group, padded_length(lengths[group[0]]), max_batch_tokens)
-    ]
-
-
-def _of_few_counts(group: list[int], longest: int, max_batch_tokens: int) -> list[list[int]]:
-    """The group itself where it is full, else a batch for each power of two in its count, the largest first."""
-    if longest * (len(group) + 1) > max_batch_tokens:
-        return [group]
-    parts = []
-    while group:
-        count = 1 << (len(group).bit_length() - 1)
-        parts.append(group[:count])
-        group = group[count:]
-    return parts

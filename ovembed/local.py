@@ -1,4 +1,4 @@
-"""LocalEmbedder: an engine in this process, fed by batches of like length."""
+"""LocalEmbedder: an engine in this process, fed by batches that are planned for all texts of a call."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ovembed import admission, batches
-from ovembed.batches import DEFAULT_BATCH_TOKENS
+from ovembed import admission
+from ovembed.plans import DEFAULT_BATCH_TOKENS, Batch, plan
 from ovembed.protocols import Embedder, Embeddings, TokenSpans
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ class LocalEmbedder(Embedder):
         admitted = self._tokenizers.submit(admission.admit_texts, self.engine, texts, truncate=truncate).result()
         lengths = [len(tokens) for tokens in admitted.tokens]
         vectors = np.empty((len(texts), self.engine.spec.dimensions), dtype=np.float32)
-        groups = batches.plan(lengths, self._max_batch_tokens)
+        batches = plan(lengths, self._max_batch_tokens, self.engine.spec.max_tokens, packs=self.engine.packs)
 
-        def run(positions: list[int]) -> None:
-            rows = self.engine.run([admitted.tokens[position] for position in positions])
-            for position, row in zip(positions, rows, strict=True):
+        def run(batch: Batch) -> None:
+            rows = self.engine.run([admitted.tokens[position] for position in batch.positions], batch.layout)
+            for position, row in zip(batch.positions, rows, strict=True):
                 vectors[position] = row
 
-        for _ in self._workers.map(run, groups):
+        for _ in self._workers.map(run, batches):
             pass
         return Embeddings(
             vectors=vectors,
@@ -48,11 +48,8 @@ class LocalEmbedder(Embedder):
             truncated=admitted.truncated,
             model=self.name,
             fingerprint=self.engine.spec.fingerprint,
-            computed_tokens=sum(self._computed_tokens([lengths[position] for position in group]) for group in groups),
+            computed_tokens=sum(batch.layout.tokens for batch in batches),
         )
-
-    def _computed_tokens(self, lengths: Sequence[int]) -> int:
-        return batches.layout(lengths, self.engine.spec.max_tokens, packs=self.engine.packs).tokens
 
     def prompt(self, name: str | None = None) -> str:
         return self.engine.spec.prompt(name)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ovembed.batches import Layout
     from ovembed.spec import ModelSpec
 
     Vectors: TypeAlias = NDArray[np.float32]
@@ -100,8 +101,10 @@ class Engine(Protocol):
     def spans(self, text: str) -> TokenSpans:
         """Where each token stands in the text. Raises InputError when the tokenizer does not tell."""
 
-    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
+    def run(self, batch: Sequence[Sequence[int]], layout: Layout | None = None) -> Vectors:
         """One row for each token list: float32 (n, dimensions), pooled, normalized if the spec says so.
+
+        Without a `layout` the texts stand where `batches.layout` puts them.
 
         Raises EngineError when inference fails or a row is not finite.
         """

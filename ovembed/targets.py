@@ -81,9 +81,13 @@ def find_maker(fingerprint: str, repository: str | Path = DEFAULT_REPOSITORY) ->
     )
 
 
-def load_embedder(entry: ModelEntry, settings: EngineSettings | None = None) -> Embedder:
-    """The model compiled for this process; compiled models are kept for the next time by default."""
-    from ovembed import engine, local  # noqa: PLC0415  openvino loads only when a model does
+def load_embedder(entry: ModelEntry, settings: EngineSettings | None = None, *, for_many: bool = True) -> Embedder:
+    """The model compiled for this process; compiled models are kept for the next time by default.
+
+    for_many: texts share the rows of batches, where the model is known for it. It is faster and takes longer to load.
+    """
+    from ovembed import engine, local, packed  # noqa: PLC0415  openvino loads only when a model does
 
     settings = settings or engine.EngineSettings(cache_dir=engine.default_cache_dir())
-    return local.LocalEmbedder(engine.OpenVINOEngine.load(entry, settings), entry.name)
+    load = packed.load_engine if for_many else engine.OpenVINOEngine.load
+    return local.LocalEmbedder(load(entry, settings), entry.name)

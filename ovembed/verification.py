@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ovembed import engine, vectors
 from ovembed.errors import RepositoryError
 from ovembed.local import LocalEmbedder
-from ovembed.repository import read_golden
+from ovembed.repository import LEAST_COSINE, read_golden
 
 if TYPE_CHECKING:
     from ovembed.repository import ModelEntry
-
-# Processors round int8 differently; a damaged model is much farther off.
-LEAST_COSINE = 0.99
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from ovembed.batches import Layout
     from ovembed.protocols import Tokens, Vectors
 
 
@@ -84,7 +85,7 @@ class FakeEngine:
         words = np.cumsum([character.isspace() for character in text]).tolist()
         return TokenSpans(spans, [words[start] for start, _ in spans], len(spans) + 2)
 
-    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
+    def run(self, batch: Sequence[Sequence[int]], layout: Layout | None = None) -> Vectors:
         self.batches.append([list(tokens) for tokens in batch])
         self.started.set()
         assert self.gate.wait(timeout=30), "nobody opened the gate"

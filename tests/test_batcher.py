@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
 
+    from ovembed.batches import Layout
     from ovembed.protocols import Tokens, Vectors
 
     MakeBatcher = Callable[..., Batcher]
@@ -174,9 +175,9 @@ class InPairs(FakeEngine):
         super().__init__(streams=2)
         self.meeting = threading.Barrier(2, timeout=PATIENCE_S)
 
-    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
+    def run(self, batch: Sequence[Sequence[int]], layout: Layout | None = None) -> Vectors:
         self.meeting.wait()
-        return super().run(batch)
+        return super().run(batch, layout)
 
 
 def test_many_texts_of_one_request_wait_in_the_order_of_those_that_come_alone(batcher: MakeBatcher) -> None:
@@ -254,8 +255,8 @@ class FaultyFor(FakeEngine):
         super().__init__()
         self._token = token
 
-    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
-        rows = super().run(batch)
+    def run(self, batch: Sequence[Sequence[int]], layout: Layout | None = None) -> Vectors:
+        rows = super().run(batch, layout)
         if any(self._token in text for text in batch):
             raise EngineError("inference failed")
         return rows
@@ -273,8 +274,8 @@ def test_the_worker_outlives_every_fault(batcher: MakeBatcher, fault: Exception)
 
 
 class ShortOfARow(FakeEngine):
-    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
-        return super().run(batch)[1:]
+    def run(self, batch: Sequence[Sequence[int]], layout: Layout | None = None) -> Vectors:
+        return super().run(batch, layout)[1:]
 
 
 def test_a_wrong_number_of_rows_fails_the_batch(batcher: MakeBatcher) -> None:

@@ -21,6 +21,7 @@ from tests import models
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ovembed.batches import Layout
     from ovembed.protocols import Vectors
     from ovembed.repository import ModelEntry
 
@@ -242,9 +243,9 @@ class Recording(OpenVINOEngine):
     def seen(self) -> list[list[int]]:
         return []
 
-    def run(self, batch: Any) -> Vectors:
+    def run(self, batch: Any, layout: Layout | None = None) -> Vectors:
         self.seen.extend([int(token) for token in row] for row in batch)
-        return super().run(batch)
+        return super().run(batch, layout)
 
 
 def ovms_tokenizer(folder: Path) -> Any:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovembed.engine import EngineSettings, openvino_engine, packing
-from ovembed.repository import read_golden
-from ovembed.serving.loading import load_engine
+from ovembed.packed import load_engine
 from ovembed.vectors import cosine
 
 if TYPE_CHECKING:
@@ -21,8 +20,7 @@ TEXTS = ["the cat", "a dog in the old house by the river", "music", "green water
 
 
 def load(repository: ModelRepository, name: str) -> OpenVINOEngine:
-    entry = repository.get(name)
-    return load_engine(entry, EngineSettings(), read_golden(entry.folder))
+    return load_engine(repository.get(name), EngineSettings())
 
 
 def assert_texts_are_themselves(engine: OpenVINOEngine) -> None:

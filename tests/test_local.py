@@ -13,6 +13,7 @@ from tests.fakes import FakeEngine, make_spec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ovembed.batches import Layout
     from ovembed.protocols import Vectors
 
 MIXED = ["a", "a much longer one", "of", "a much longer two", "some", "a", "middling", "z", "x" * 30]
@@ -82,8 +83,8 @@ def test_a_fault_of_the_engine_surfaces_and_the_next_call_works() -> None:
 
 
 class ShortOfARow(FakeEngine):
-    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
-        return super().run(batch)[:1]
+    def run(self, batch: Sequence[Sequence[int]], layout: Layout | None = None) -> Vectors:
+        return super().run(batch, layout)[:1]
 
 
 def test_a_missing_row_is_not_filled_with_another() -> None:
@@ -98,9 +99,9 @@ class InPairs(FakeEngine):
         super().__init__(streams=2)
         self.meeting = threading.Barrier(2, timeout=30)
 
-    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
+    def run(self, batch: Sequence[Sequence[int]], layout: Layout | None = None) -> Vectors:
         self.meeting.wait()
-        return super().run(batch)
+        return super().run(batch, layout)
 
 
 def test_two_streams_run_two_batches_at_the_same_time() -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ovembed import ModelRepository
+    from ovembed.batches import Layout
     from ovembed.protocols import Tokens, Vectors
 
 KILLS = 6
@@ -68,11 +69,11 @@ class FailsAfter(FakeEngine):
         super().__init__(make_spec(max_tokens=40))
         self.left = texts
 
-    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
+    def run(self, batch: Sequence[Sequence[int]], layout: Layout | None = None) -> Vectors:
         self.left -= len(batch)
         if self.left < 0:
             raise EngineError("inference failed")
-        return super().run(batch)
+        return super().run(batch, layout)
 
 
 def broken_off(output: Path, texts: list[str], after: int = 3 * CHUNK_TEXTS) -> None:
@@ -433,9 +434,9 @@ class OneAhead(FakeEngine):
             self.is_ahead.set()
         return super().tokenize(texts)
 
-    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
+    def run(self, batch: Sequence[Sequence[int]], layout: Layout | None = None) -> Vectors:
         assert self.is_ahead.wait(timeout=30)
-        return super().run(batch)
+        return super().run(batch, layout)
 
 
 def test_a_chunk_is_tokenized_while_the_one_before_runs(tmp_path: Path) -> None:

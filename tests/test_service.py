@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
+    from ovembed.batches import Layout
     from ovembed.protocols import Engine, Vectors
 
     Scenario = Callable[[httpx.AsyncClient], Awaitable[Any]]
@@ -152,8 +153,8 @@ class Drifting(FakeEngine):
 
     drifts = False
 
-    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
-        rows = super().run(batch)
+    def run(self, batch: Sequence[Sequence[int]], layout: Layout | None = None) -> Vectors:
+        rows = super().run(batch, layout)
         return -rows if self.drifts else rows
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from ovembed import admission, cores
 from ovembed.bench.texts import make_texts
 from ovembed.errors import ShuttingDown
-from ovembed.repository import Tuning, check_tuning_writable, read_golden, write_tuning
+from ovembed.packed import load_engine
+from ovembed.repository import Tuning, check_tuning_writable, write_tuning
 from ovembed.serving.batcher import Batcher
-from ovembed.serving.loading import load_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -65,9 +65,8 @@ def choose(trials: Sequence[Trial]) -> Tuning:
 def _trials(entry: ModelEntry, settings: EngineSettings) -> Iterator[Trial]:
     _, threads = settings.resolve()
     texts = [*make_texts("short", 800), *make_texts("mixed", 200)]
-    golden = read_golden(entry.folder)
     for streams in _streams_to_try(threads):
-        engine = load_engine(entry, replace(settings, streams=streams, threads=threads, low_latency=False), golden)
+        engine = load_engine(entry, replace(settings, streams=streams, threads=threads, low_latency=False))
         token_lists = _shuffled(admission.admit_texts(engine, texts, truncate=True).tokens)
         for batch_tokens in _BATCH_TOKENS:
             tuning = Tuning(streams, threads, batch_tokens * max(1, threads // streams))

@@ -68,10 +68,10 @@ def bench(
 
 def _in_process(talk: Talk, entry: ModelEntry, texts: list[str], settings: EngineSettings) -> Report:
     from ovembed.bench import measure_model
-    from ovembed.engine import OpenVINOEngine
+    from ovembed.packed import load_engine
 
     with talk.console.status(f"Running {len(texts)} texts …"):
-        engine = OpenVINOEngine.load(entry, settings)
+        engine = load_engine(entry, settings)
         found = measure_model(engine, texts)
     median, slow = found.latency_ms
     work = {"streams": engine.streams, "threads": engine.threads}

@@ -112,6 +112,7 @@ def embed(
                 concurrency=concurrency,
                 retries=retries,
                 timeout=timeout,
+                for_many=not text,
             )
         )
         words = embedder.prompt(prompt_name) if prompt is None else prompt

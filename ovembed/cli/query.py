@@ -91,6 +91,7 @@ def query(
                 concurrency=concurrency,
                 retries=retries,
                 timeout=timeout,
+                for_many=False,
             )
         )
         words = _prompt(embedder, prompt, prompt_name)

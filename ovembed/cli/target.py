@@ -22,12 +22,16 @@ def open_target(
     concurrency: int,
     retries: int,
     timeout: float,
+    for_many: bool,
 ) -> Embedder:
-    """Of what goes wrong on the way to endpoints, and is tried again, `talk` tells."""
+    """Of what goes wrong on the way to endpoints, and is tried again, `talk` tells.
+
+    for_many: as in `load_embedder`.
+    """
     from ovembed import targets
 
     if not urls:
-        return targets.load_embedder(targets.find_model(model, repository))
+        return targets.load_embedder(targets.find_model(model, repository), for_many=for_many)
     from ovembed.remote import RemoteSettings
 
     return targets.open_endpoints(

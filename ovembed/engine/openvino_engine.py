@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import openvino as ov
 
+    from ovembed.batches import Layout
     from ovembed.engine.tokenizer import Tokenizer
     from ovembed.protocols import Tokens, TokenSpans, Vectors
     from ovembed.spec import ModelSpec
@@ -167,8 +168,8 @@ class OpenVINOEngine:
     def spans(self, text: str) -> TokenSpans:
         return self._tokenizer.spans(text)
 
-    def run(self, batch: Sequence[Sequence[int]]) -> Vectors:
-        feed = self._feed(batch)
+    def run(self, batch: Sequence[Sequence[int]], layout: Layout | None = None) -> Vectors:
+        feed = self._feed(batch, layout)
         with self._request() as request, _translated("inference failed"):
             rows: Vectors = request.infer(feed, share_inputs=True)[0][: len(batch)]
         if not np.isfinite(rows).all():
@@ -204,8 +205,8 @@ class OpenVINOEngine:
             with self._lock:
                 self._at_work -= 1
 
-    def _feed(self, batch: Sequence[Sequence[int]]) -> dict[str, np.ndarray[Any, Any]]:
-        layout = batches.layout([len(tokens) for tokens in batch], self.spec.max_tokens, packs=self.packs)
+    def _feed(self, batch: Sequence[Sequence[int]], layout: Layout | None = None) -> dict[str, np.ndarray[Any, Any]]:
+        layout = layout or batches.layout([len(tokens) for tokens in batch], self.spec.max_tokens, packs=self.packs)
         return Inputs(batch, layout, self.spec.pooling).feed(self._inputs)
 
 
@@ -224,6 +225,10 @@ def _requests(compiled: ov.CompiledModel, count: int) -> queue.SimpleQueue[ov.In
 
 
 def _compile(model: ov.Model, settings: EngineSettings) -> ov.CompiledModel:
+    """The cache knows a model by its names too, and OpenVINO counts the nodes of all models of a process for those."""
+    for number, node in enumerate(model.get_ordered_ops()):
+        node.set_friendly_name(f"{node.get_type_name()}_{number}")
+    model.output(0).set_names({"vectors"})
     streams, threads = settings.resolve()
     properties: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": settings.inference_precision,

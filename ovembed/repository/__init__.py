@@ -1,6 +1,6 @@
 """The OVMS model repository: folders, config file, graphs for each OVMS version, ovembed.json beside models."""
 
-from ovembed.repository.golden import Golden
+from ovembed.repository.golden import LEAST_COSINE, Golden
 from ovembed.repository.golden import read as read_golden
 from ovembed.repository.golden import write as write_golden
 from ovembed.repository.graph import Graph
@@ -18,6 +18,7 @@ from ovembed.repository.versions import NEWEST, SUPPORTED, Layout, OvmsVersion, 
 
 __all__ = [
     "DEFAULT_CONFIG_NAME",
+    "LEAST_COSINE",
     "NEWEST",
     "SUPPORTED",
     "TUNING_FILE",

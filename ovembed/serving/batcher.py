@@ -21,6 +21,7 @@ from ovembed.serving.waiting import Waiting
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ovembed.batches import Layout
     from ovembed.protocols import Engine, Tokens, Vectors
     from ovembed.serving.waiting import WaitingText
 
@@ -180,23 +181,26 @@ class Batcher:
     def _run(self, batch: list[WaitingText[_Job]]) -> None:
         """Settle every text of the batch, whatever the engine does."""
         began = time.monotonic()
+        lengths = [len(text.tokens) for text in batch]
+        layout = batches.layout(lengths, self._engine.spec.max_tokens, packs=self._engine.packs)
         try:
-            rows = self._engine.run([text.tokens for text in batch])
+            rows = self._engine.run([text.tokens for text in batch], layout)
             settled = list(zip(batch, rows, strict=True))
         except Exception as error:  # noqa: BLE001  every caller must hear of it
-            self._tell(batch, began, error)
+            self._tell(batch, layout, began, error)
             for text in batch:
                 text.job.fail(error)
             return
-        self._tell(batch, began)
+        self._tell(batch, layout, began)
         for text, row in settled:
             text.job.put(text.row, row)
 
-    def _tell(self, batch: list[WaitingText[_Job]], began: float, error: Exception | None = None) -> None:
-        lengths = tuple(len(text.tokens) for text in batch)
+    def _tell(
+        self, batch: list[WaitingText[_Job]], layout: Layout, began: float, error: Exception | None = None
+    ) -> None:
         report = BatchReport(
-            lengths=lengths,
-            computed_tokens=batches.layout(lengths, self._engine.spec.max_tokens, packs=self._engine.packs).tokens,
+            lengths=tuple(len(text.tokens) for text in batch),
+            computed_tokens=layout.tokens,
             waited_s=tuple(began - text.queued_at for text in batch),
             inference_s=time.monotonic() - began,
             error=error,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ovembed import vectors
-from ovembed.verification import LEAST_COSINE
+from ovembed.repository import LEAST_COSINE
 
 if TYPE_CHECKING:
     from ovembed.protocols import Tokens, Vectors

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ovembed import batches
+from ovembed.batches import padded_length
+from ovembed.plans import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,8 +49,8 @@ def repeated(engine: OpenVINOEngine, pool: ThreadPoolExecutor, count: int, lengt
 
 def unpadded(engine: OpenVINOEngine, pool: ThreadPoolExecutor, lengths: Sequence[int], budget: int) -> Contestant:
     """Batches of such lengths, each of one that needs no padding, about the average of its texts; nothing around it."""
-    groups = batches.plan(lengths, budget)
-    means = [batches.padded_length(round(np.mean([lengths[position] for position in group]))) for group in groups]
+    groups = [batch.positions for batch in plan(lengths, budget, engine.spec.max_tokens, packs=False)]
+    means = [padded_length(round(np.mean([lengths[position] for position in group]))) for group in groups]
     work = [[[1000] * mean] * len(group) for group, mean in zip(groups, means, strict=True)]
     tokens = sum(len(group) * mean for group, mean in zip(groups, means, strict=True))
     return Contestant(f"unpadded batches of {budget}", tokens, lambda: list(pool.map(engine.run, work)))

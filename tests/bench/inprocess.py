@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ovembed import batches
-from ovembed.batches import DEFAULT_BATCH_TOKENS
-from ovembed.engine import OpenVINOEngine
+from ovembed.engine import EngineSettings
 from ovembed.local import LocalEmbedder
+from ovembed.packed import load_engine
+from ovembed.plans import DEFAULT_BATCH_TOKENS, plan
 from tests.bench.contest import Contestant, repeated, same_model, speeds_of
 from tests.bench.material import sentence_transformer
 from tests.bench.report import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from tests.bench.material import Material
 
@@ -41,7 +41,7 @@ def measure(material: Material) -> Iterator[Figure]:
     the engine has streams. Torch, which is slow, has every tenth sentence.
     """
     sentences = material.sentences
-    engine = OpenVINOEngine.load(material.model("int8"))
+    engine = load_engine(material.model("int8"), EngineSettings())
     lengths = [len(tokens) for tokens in engine.tokenize(sentences)]
     total = sum(lengths)
     some, some_total = sentences[::10], sum(lengths[::10])
@@ -79,13 +79,8 @@ def measure(material: Material) -> Iterator[Figure]:
         what = f"share of the ceiling, {budget.name}{' (the default)' if budget is default else ''}"
         yield Figure(what, 100 * ratio(budget.name, ceiling), ".0f", "%")
     yield Figure(f"the default against the best ({best})", ratio(default.name, best), unit="x", at_least=0.95)
-    yield Figure("padded tokens / real tokens", _padded(lengths, DEFAULT_BATCH_TOKENS) / total, unit="x")
+    planned = plan(lengths, DEFAULT_BATCH_TOKENS, engine.spec.max_tokens, packs=engine.packs)
+    yield Figure("computed tokens / real tokens", sum(batch.layout.tokens for batch in planned) / total, unit="x")
     yield Figure("the ceiling", medians[ceiling] / 1000, ".1f", "k tok/s")
     restlessness = float(speeds[ceiling].max() / speeds[ceiling].min())
     yield Figure("the ceiling's fastest round / slowest (the machine was busy if >> 1)", restlessness, unit="x")
-
-
-def _padded(lengths: Sequence[int], max_batch_tokens: int) -> int:
-    """Tokens that are computed, each batch as long as its longest text."""
-    groups = batches.plan(lengths, max_batch_tokens)
-    return sum(len(group) * max(lengths[position] for position in group) for group in groups)

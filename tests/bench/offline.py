@@ -15,7 +15,7 @@ import numpy as np
 
 from ovembed import corpus
 from ovembed.engine import OpenVINOEngine
-from ovembed.local import LocalEmbedder
+from ovembed.targets import load_embedder
 from tests.bench.contest import Contestant, fastest, repeated, same_model, speeds_of, unpadded
 from tests.bench.material import sentence_transformer
 from tests.bench.report import Figure
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ovembed import ModelEntry
+    from ovembed.protocols import Embedder
     from tests.bench.material import Material
 
 BUDGETS = (256, 512, 1024, 2048)
@@ -69,14 +70,14 @@ def _passage(sentences: Sequence[str], chance: random.Random) -> str:
 
 def _speed(material: Material, entry: ModelEntry, texts: Texts) -> Iterator[Figure]:
     """Medians of the rounds' ratios. Torch, which is slow, has every tenth text of the others."""
-    engine = OpenVINOEngine.load(entry)
+    engine = OpenVINOEngine.load(entry)  # for the ceilings
     lengths = [min(len(tokens), entry.spec.max_tokens) for tokens in engine.tokenize(texts.texts)]
     few, few_lengths = texts.texts[: texts.few], lengths[: texts.few]
     total = sum(few_lengths)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         pool = stack.enter_context(ThreadPoolExecutor(engine.streams))
-        embedder = stack.enter_context(LocalEmbedder(engine, entry.name))
+        embedder = stack.enter_context(load_embedder(entry))
         ours = Contestant("embed", sum(lengths), _job(embedder, texts, folder))
         own_lengths = [unpadded(engine, pool, few_lengths, budget) for budget in BUDGETS]
         alike = [repeated(engine, pool, count, texts.length, total) for count in COUNTS]
@@ -101,7 +102,7 @@ def _speed(material: Material, entry: ModelEntry, texts: Texts) -> Iterator[Figu
     yield Figure(f"{texts.name}: the ceiling's fastest round / slowest", restlessness, unit="x")
 
 
-def _job(embedder: LocalEmbedder, texts: Texts, folder: Path) -> Callable[[], object]:
+def _job(embedder: Embedder, texts: Texts, folder: Path) -> Callable[[], object]:
     source, output = folder / "texts.txt", folder / "vectors.npy"
     source.write_text("\n".join(texts.texts), encoding="utf-8")
 
