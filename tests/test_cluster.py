@@ -159,8 +159,8 @@ def test_an_error_in_a_worker_is_one_line_and_the_parts_that_are_done_are_kept(
     source, output = tmp_path / "late.txt", tmp_path / "out"
     source.write_text("\n".join(sorted(lines, key=len)), encoding="utf-8")
     target = ("--model", "tiny", "--repository", str(repository.folder), "-o", str(output), "--precision", "int8")
-    command = ("embed", str(source), *target, "--engine", "ray", "--ray-address", address, "-q")
-    told = failure(ovembed(*command, "--strict", timeout=PATIENCE_S))
+    command = ("embed", str(source), *target, "--engine", "ray", "--ray-address", address)
+    told = failure(ovembed(*command, "--strict", "-q", timeout=PATIENCE_S))
     assert f"late.txt line {3 * BLOCK + 100}: 102 tokens" in told
     assert re.search(r" \d parts are kept in .*out\.partial: continue with --resume\.$", told)
     assert re.search(r"broke off after \d parts.*--resume.*--force", failure(ovembed(*command)))

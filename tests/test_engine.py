@@ -98,6 +98,15 @@ def test_threads_may_share_an_engine(engine: OpenVINOEngine) -> None:
         np.testing.assert_allclose(rows, alone, atol=1e-6)
 
 
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_model_that_is_loaded_again_is_taken_from_the_cache(
+    repository: ModelRepository, tmp_path: Path, packing: bool
+) -> None:
+    for name in ("minilm-fp32", "tiny", "tiny"):
+        OpenVINOEngine.load(repository.get(name), EngineSettings(cache_dir=tmp_path, packing=packing))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_row_that_is_not_finite_never_leaves(repository: ModelRepository, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     shutil.copytree(repository.get("tiny").folder, folder)
