@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sqlite3
 import zipfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 
 from ovembed.corpus import FORMATS, Format, open_stored
 from ovembed.corpus.formats import OWNERS
+from ovembed.corpus.formats.parts import Manifest, Part, write_manifest
 from ovembed.errors import InputError
 from ovembed.search import VectorIndex, nearest_once
 from tests.test_stored import DIMENSIONS, make_stored
@@ -347,6 +350,30 @@ def test_a_table_that_is_wrong_is_told(tmp_path: Path, change: Callable[[pa.Tabl
     path = write(tmp_path, "parquet")
     pq.write_table(change(pq.read_table(path)), path, row_group_size=20)
     assert problem in told(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda part: part.unlink(), "No file {part}. Embed the texts again."),
+        (lambda part: part.write_bytes(b""), "{part} was not written by ovembed embed, or is damaged (its end is"),
+        (lambda part: part.write_bytes(part.read_bytes()[:-9]), "{part} was not written by ovembed embed, or is"),
+        (lambda part: shutil.copy(part, part.with_name("0.parquet")), "damaged (0.parquet is not the part of the"),
+        (lambda part: part.with_name("manifest.json").write_bytes(b"{"), "is damaged (unexpected end of data"),
+    ],
+)
+def test_a_folder_of_parts_that_is_wrong_is_told(
+    tmp_path: Path, change: Callable[[Path], object], problem: str
+) -> None:
+    folder, whole = tmp_path / "a", make_stored(count=COUNT)
+    folder.mkdir()
+    parts = (Part("0.parquet", 0, 20), Part("1.parquet", 20, 30))
+    for part in parts:
+        here = slice(part.first, part.first + part.rows)
+        OWNERS["parquet"].write(replace(whole, given=whole.codes[here], rows=whole.rows[here]), folder / part.file)
+    write_manifest(folder, Manifest(whole.space, parts, tokens=1, truncated=0, refused=0))
+    change(folder / "1.parquet")
+    assert problem.format(part=folder / "1.parquet") in told(folder)
 
 
 def test_texts_that_are_damaged_in_a_table_are_told(tmp_path: Path) -> None:

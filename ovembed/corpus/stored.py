@@ -114,7 +114,8 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(f"No file {error.filename}, which belongs to {path}. Embed the texts again.") from error
+        owner = "" if error.filename == str(path) else f", which belongs to {path}"
+        raise InputError(f"No file {error.filename}{owner}. Embed the texts again.") from error
     except OSError as error:
         raise InputError(f"{error.filename or path} cannot be read: {_line(error.strerror or error)}.") from error
     except KeyError as error:

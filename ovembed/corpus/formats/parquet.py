@@ -157,7 +157,7 @@ def _open(path: Path) -> pyarrow.parquet.ParquetFile:
     """Read a little at a time: Arrow would hold whole columns beside what is made of them."""
     pa, pq = _arrow()
     with path.open("rb") as raw:
-        raw.seek(-len(_MARK), os.SEEK_END)
+        raw.seek(max(0, raw.seek(0, os.SEEK_END) - len(_MARK)))
         if raw.read() != _MARK:
             raise ValueError("its end is missing")
     file: pyarrow.parquet.ParquetFile = pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES)
