@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from ovembed import corpus
 from ovembed.corpus import Format, Item, Options, Progress, Summary, open_stored
 from ovembed.errors import EndpointLost, InputError
 from ovembed.remote import RemoteEmbedder, RemoteSettings
+from tests.cli import ovembed
 from tests.faulty_server import CUT_OFF, FaultyServer, Reply, faulty_server
 from tests.serving import PATIENCE_S
 
@@ -188,3 +190,10 @@ def test_a_strict_job_sends_what_it_kept_no_second_time(server: FaultyServer, tm
     assert embed(server, tmp_path / "a.npy", texts, options=Options(strict=True), resume=True).resumed == 70
     assert mortal.taken == texts[70:]
     np.testing.assert_allclose(np.load(tmp_path / "a.npy"), server.rows(texts), atol=1e-6)
+
+
+def test_tokens_that_a_server_does_not_tell_are_not_called_none(server: FaultyServer, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
+    done = ovembed("embed", "a.txt", "--url", server.url, "-o", "a.npy", cwd=tmp_path)
+    assert done.returncode == 0
+    assert re.fullmatch(r"3 texts in [\d.]+ s \([\d,]+ texts/s\) -> a\.npy\n", done.stderr.decode())

@@ -18,6 +18,7 @@ import pytest
 
 from ovembed import corpus
 from ovembed.corpus import Format, Item, Known, Options, Refused, Summary, job, open_stored
+from ovembed.corpus.partial import Partial
 from ovembed.corpus.rows import Block, Space, Standing
 from ovembed.errors import EngineError, InputError
 from ovembed.local import LocalEmbedder
@@ -217,6 +218,40 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.npy.partial" / "checkpoint.json").write_bytes(b"{}")
     with pytest.raises(InputError, match=r"checkpoint\.json is damaged.*--force"):
         embed(tmp_path / "a.npy", lines(400), resume=True)
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "vectors.meta.jsonl", "errors.jsonl"])
+@pytest.mark.parametrize("lost", [1, None], ids=["a byte", "all"])
+def test_rows_that_are_lost_are_told_and_not_made_up(tmp_path: Path, name: str, lost: int | None) -> None:
+    broken_off(tmp_path / "a.npy", lines(400))
+    path = tmp_path / "a.npy.partial" / name
+    with path.open("r+b") as file:
+        length = json.loads((path.parent / "checkpoint.json").read_bytes())["lengths"][name]
+        file.truncate(length - lost if lost else 0)
+    if lost is None:
+        path.unlink()
+    with pytest.raises(InputError, match=rf"{name} is damaged\. Start over with --force\."):
+        embed(tmp_path / "a.npy", lines(400), resume=True)
+
+
+def test_a_job_that_was_done_but_for_its_names_keeps_its_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(None, "no permission")
+
+    output = tmp_path / "a.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(Partial, "_publish", broken)
+        with pytest.raises(InputError, match="no permission"):
+            embed(output, lines(10))
+    with (
+        pytest.raises(InputError, match=r"^The job that broke off had another format\. Continue with the same"),
+        corpus.open_writer(output, "npy", io.BytesIO(), resume=True),
+    ):
+        pytest.fail("The rows would be lost.")
+    assert embed(output, lines(10), resume=True).texts == 9
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".jsonl"] == ["a.parquet"]
 
 
 def test_refused_texts_are_told_and_the_others_have_their_rows(tmp_path: Path) -> None:

@@ -101,7 +101,9 @@ class Pace:
         if self._progress is None:
             return "no new texts"
         texts, tokens, computed = self._progress.texts, self._progress.tokens, self._progress.computed_tokens
-        words = [f"{texts / seconds:,.0f} texts/s", f"{tokens / seconds:,.0f} tokens/s"]
+        words = [f"{texts / seconds:,.0f} texts/s"]
+        if tokens:  # not every endpoint tells
+            words.append(f"{tokens / seconds:,.0f} tokens/s")
         if computed:
             words.append(f"{1 - tokens / computed:.0%} padding")
         return ", ".join(words)
@@ -135,7 +137,8 @@ def conclude(talk: Talk, summary: Summary, pace: Pace, output: Path | None) -> N
     }
     notes = [f"{count:,} {what}" for what, count in spared.items() if count]
     told = f" ({', '.join(notes)})" if notes else ""
-    talk.say(f"{summary.texts:,} texts{told}, {summary.tokens:,} tokens in {pace.total} -> {output}")
+    tokens = f", {summary.tokens:,} tokens" if summary.tokens else ""
+    talk.say(f"{summary.texts:,} texts{told}{tokens} in {pace.total} -> {output}")
     if summary.refused:
         count = f"{summary.refused:,} of {summary.texts + summary.refused:,}"
         raise TextsRefused(f"{count} texts could not be embedded: see {errors_of(output)}.")

@@ -2,7 +2,7 @@
 
 vectors.npy, vectors.meta.jsonl   the rows so far, as the NPY format has them
 errors.jsonl                      what was refused so far
-checkpoint.json                   how far the job has come, and how long the files were then
+checkpoint.json                   how far the job has come, how long the files were then, and the output's format
 rendered                          the output, where its format is not NPY
 
 The checkpoint is replaced only when everything it speaks of is on the disk; whatever the files hold beyond it is
@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Self
 
 import orjson
@@ -26,6 +26,7 @@ from ovembed.corpus.writing import alone, sync, sync_folder, translated, whole
 from ovembed.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ovembed.corpus.formats import Format
@@ -126,15 +127,25 @@ class Partial:
     def _take_up(self, *, resume: bool, force: bool) -> None:
         path = self.folder / _CHECKPOINT
         if resume and path.exists():
-            self.standing, lengths = _read_checkpoint(path)
+            found = _Checkpoint.read(path)
+            self.standing = found.standing
             if not self.standing.complete:
-                for name, length in lengths.items():
-                    os.truncate(self.folder / name, length)
+                self._cut_off(found.lengths)
+            elif found.kind not in {None, self._kind}:
+                raise had("another format")  # some of its files may have their names already
             return
         if not resume and not force and path.exists():
-            raise broke_off(self.output, f"{_read_checkpoint(path)[0].rows} rows")
+            raise broke_off(self.output, f"{_Checkpoint.read(path).standing.rows} rows")
         for name in (_CHECKPOINT, *_GATHERED):
             (self.folder / name).unlink(missing_ok=True)
+
+    def _cut_off(self, lengths: Mapping[str, int]) -> None:
+        """What the files hold beyond these."""
+        for name, length in lengths.items():
+            path = self.folder / name
+            if not path.exists() or path.stat().st_size < length:
+                raise _damaged(path)
+            os.truncate(path, length)
 
     def _open(self, name: str) -> IO[bytes]:
         path = self.folder / name
@@ -149,7 +160,7 @@ class Partial:
             sync(file)
             lengths[name] = file.tell()
         with whole(self.folder / _CHECKPOINT) as path:
-            path.write_bytes(orjson.dumps({"standing": standing.to_json(), "lengths": lengths}))
+            _Checkpoint(standing, lengths, self._kind).write(path)
         sync_folder(self.folder)
         self.standing = standing
 
@@ -183,9 +194,26 @@ class Partial:
         sync_folder(self.output.parent)
 
 
-def _read_checkpoint(path: Path) -> tuple[Standing, dict[str, int]]:
-    try:
-        values = orjson.loads(path.read_bytes())
-        return Standing.from_json(values["standing"]), values["lengths"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged. Start over with --force.") from error
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """`kind` is the format that the output was to have, None where an earlier version did not tell."""
+
+    standing: Standing
+    lengths: Mapping[str, int]
+    kind: str | None
+
+    def write(self, path: Path) -> None:
+        values = {"standing": self.standing.to_json(), "lengths": self.lengths, "format": self.kind}
+        path.write_bytes(orjson.dumps(values))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        try:
+            values = orjson.loads(path.read_bytes())
+            return cls(Standing.from_json(values["standing"]), values["lengths"], values.get("format"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} is damaged. Start over with --force.")
