@@ -19,7 +19,7 @@ _PACKED_WIDTH = 64
 
 # What the width of its row makes a token cost, measured with six layers of 384 dimensions: another width than a
 # multiple of a vector register's floats makes the whole batch a tenth slower, and each token attends to its whole row.
-_ALIGNMENT = 16
+ALIGNMENT = 16
 _COST_UNALIGNED = 1.1
 _COST_OF_WIDTH = 0.001
 
@@ -40,7 +40,7 @@ class Layout:
     @property
     def cost(self) -> float:
         """Of computing them, in tokens that attend to nothing."""
-        aligned = self.width % _ALIGNMENT == 0
+        aligned = self.width % ALIGNMENT == 0
         return self.tokens * (1 + _COST_OF_WIDTH * self.width) * (1 if aligned else _COST_UNALIGNED)
 
 
@@ -72,14 +72,17 @@ def layout(lengths: Sequence[int], most_tokens: int, *, packs: bool) -> Layout:
 
     An engine that packs lets them share rows, in their order, where that is less to compute than a row for each.
     """
-    apart = row_for_each(lengths, most_tokens)
-    together = _packed(lengths, most_tokens) if packs else apart
+    if not packs:
+        return row_for_each(lengths, most_tokens)
+    apart = row_for_each(lengths, most_tokens, ALIGNMENT if len(lengths) > 1 else ALIGNMENT // 2)
+    together = _packed(lengths, most_tokens)
     return together if together.cost < apart.cost else apart
 
 
-def row_for_each(lengths: Sequence[int], most_tokens: int) -> Layout:
+def row_for_each(lengths: Sequence[int], most_tokens: int, step: int = 1) -> Layout:
+    """Padded to the longest, and from there to a multiple of `step`."""
     longest = max(lengths)
-    width = max(longest, min(padded_length(longest), most_tokens))
+    width = max(longest, min(padded_length(longest, step), most_tokens))
     return Layout(len(lengths), width, tuple((row, 0) for row in range(len(lengths))))
 
 
@@ -91,13 +94,15 @@ def _packed(lengths: Sequence[int], most_tokens: int) -> Layout:
 
 def packed_width(longest: int, most_tokens: int, least: int = _PACKED_WIDTH) -> int:
     """Of rows that are to hold a text of so many tokens, and others: well aligned, where the model takes so many."""
-    aligned = -(-padded_length(longest) // _ALIGNMENT) * _ALIGNMENT
-    return max(longest, min(max(least, aligned), most_tokens))
+    return max(longest, min(max(least, padded_length(longest, ALIGNMENT)), most_tokens))
 
 
-def padded_length(length: int) -> int:
-    """The length that a text of so many tokens is run at: exact to 16, then eight steps to each power of two."""
-    step = 1 << max(0, (length - 1).bit_length() - 4)
+def padded_length(length: int, least_step: int = 1) -> int:
+    """The length that a text of so many tokens is run at: exact to 16, then eight steps to each power of two.
+
+    With `least_step`, a power of two, only multiples of that.
+    """
+    step = max(least_step, 1 << max(0, (length - 1).bit_length() - 4))
     return -(-length // step) * step
 
 

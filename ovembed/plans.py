@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from ovembed.batches import Layout, packed_width, padded_length, row_for_each
+from ovembed.batches import ALIGNMENT, Layout, packed_width, padded_length, row_for_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,14 +36,14 @@ class Batch:
 def plan(lengths: Sequence[int], max_batch_tokens: int, most_tokens: int, *, packs: bool) -> list[Batch]:
     """Batches of texts of so many tokens, within the budget, padding included; a text above it runs alone.
 
-    An engine that packs lets them share rows, where that is less to compute than a row for each. Every position comes
-    exactly once. Rows have at most `most_tokens`. The longest texts come first, so that workers sharing the batches end
+    An engine that packs lets them share rows; else texts of like length run together. Every position comes exactly
+    once. Rows have at most `most_tokens`. The longest texts come first, so that workers sharing the batches end
     together. What does not fill a batch makes some whose rows are a power of two: in a long job, remainders would have
     every count, and each shape costs memory.
     """
-    plans = [list(_padded(lengths, max_batch_tokens, most_tokens))]
-    if packs:
-        plans += [list(_packed(lengths, max_batch_tokens, most_tokens, width)) for width in _PACKED_WIDTHS]
+    if not packs:
+        return list(_padded(lengths, max_batch_tokens, most_tokens))
+    plans = [list(_packed(lengths, max_batch_tokens, most_tokens, width)) for width in _PACKED_WIDTHS]
     return min(plans, key=lambda batches: sum(batch.layout.cost for batch in batches))
 
 
@@ -113,7 +113,7 @@ def _batch(rows: Sequence[Sequence[int]], width: int, lengths: Sequence[int], mo
     """Rows that texts share, no wider than it takes where none are shared."""
     batch = tuple(position for row in rows for position in row)
     if len(batch) == len(rows):
-        return Batch(batch, row_for_each([lengths[position] for position in batch], most_tokens))
+        return Batch(batch, row_for_each([lengths[position] for position in batch], most_tokens, ALIGNMENT))
     places = tuple((number, start) for number, row in enumerate(rows) for start in _starts(row, lengths))
     return Batch(batch, Layout(len(rows), width, places))
 

@@ -111,9 +111,9 @@ def test_short_texts_fill_up_the_rows_of_long_ones() -> None:
     assert batch.layout == Layout(2, 32, ((0, 0), (0, 30), (1, 0), (1, 20)))
 
 
-def test_texts_that_find_none_to_share_a_row_with_are_not_put_into_a_wider_one() -> None:
-    assert [batch.layout.width for batch in plan([20] * 32, 1024, MOST_TOKENS, packs=True)] == [20]
-    assert [batch.layout.tokens for batch in plan([5], 1024, MOST_TOKENS, packs=True)] == [5]
+def test_rows_that_are_not_shared_are_no_wider_than_it_takes() -> None:
+    assert [batch.layout.width for batch in plan([11], 1024, MOST_TOKENS, packs=True)] == [16]
+    assert [batch.layout.tokens for batch in plan([30] * 32, 1024, MOST_TOKENS, packs=True)] == [1024]
 
 
 @pytest.mark.parametrize(("packs", "most_shapes", "most_computed"), [(False, 40, 1.1), (True, 8, 1.05)])
