@@ -53,10 +53,20 @@ def measure(material: Material) -> Iterator[Figure]:
     """Real tokens per second of the full-int8 model, reading and writing included."""
     entry = material.model("full-int8")
     chance = random.Random(7)
-    short = list(dict.fromkeys(material.sentences))
-    mixed = [_passage(material.sentences, chance) for _ in range(800)]
+    short = list(dict.fromkeys([*material.sentences, *_crossed(material.sentences, 9000, chance)]))
+    mixed = [_passage(material.sentences, chance) for _ in range(2400)]
     yield from _speed(material, entry, Texts("short", short, 2000, 16, 8, 2))
     yield from _speed(material, entry, Texts("mixed", mixed, 200, 128, 8, 1.6))
+
+
+def _crossed(sentences: Sequence[str], count: int, chance: random.Random) -> Iterator[str]:
+    """New sentences: the first words of one and the last of another that is about as long."""
+    by_length = sorted(sentences, key=lambda sentence: len(sentence.split()))
+    for _ in range(count):
+        at = chance.randrange(len(by_length) - 1)
+        one, other = by_length[at].split(), by_length[at + 1].split()
+        middle = chance.randint(1, len(one))
+        yield " ".join([*one[:middle], *other[middle:]])
 
 
 def _passage(sentences: Sequence[str], chance: random.Random) -> str:
