@@ -21,8 +21,9 @@ DEFAULT_BATCH_TOKENS = 1024
 _COST_OF_A_BATCH = 12
 
 # The least widths of rows to try. Narrow ones cost less and wide ones fill up better, unless texts are all of a length
-# that just fits a few times into one of them.
-_PACKED_WIDTHS = (32, 48, 64)
+# that just fits a few times into one of them. Of much wider ones than texts are long, nothing is to be gained.
+_PACKED_WIDTHS = (32, 48, 64, 96, 128)
+_MUCH_WIDER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ def plan(lengths: Sequence[int], max_batch_tokens: int, most_tokens: int, *, pac
     """
     if not packs:
         return list(_padded(lengths, max_batch_tokens, most_tokens))
-    plans = [list(_packed(lengths, max_batch_tokens, most_tokens, width)) for width in _PACKED_WIDTHS]
+    too_wide = _MUCH_WIDER * sum(lengths) / max(1, len(lengths))
+    widths = [width for width in _PACKED_WIDTHS if width <= too_wide] or _PACKED_WIDTHS[:1]
+    plans = [list(_packed(lengths, max_batch_tokens, most_tokens, width)) for width in widths]
     return min(plans, key=lambda batches: sum(batch.layout.cost for batch in batches))
 
 
