@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ovembed import admission
+import numpy as np
+
+from ovembed import admission, vectors
+from ovembed.errors import EngineError
 from ovembed.packed import load_engine
-from ovembed.repository import read_golden
+from ovembed.repository import LEAST_COSINE, read_golden
 from ovembed.serving.batcher import BATCH_TOKENS_OF_A_THREAD
 from ovembed.serving.condition import GoldenText
 from ovembed.serving.work import work_for
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from ovembed.engine import EngineSettings
     from ovembed.protocols import Engine
     from ovembed.repository import ModelEntry
+
+_TRIED_TEXTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,19 @@ class LoadedModel:
 
 
 def load_model(entry: ModelEntry, settings: EngineSettings) -> LoadedModel:
-    """Raises RepositoryError or EngineError when it cannot be read, loaded or run."""
+    """Raises RepositoryError or EngineError when it cannot be read, loaded or run, or gives other vectors than recorded
+    at its export, since damaged weights load like any.
+    """
     golden = read_golden(entry.folder)
     work = work_for(entry, settings)
     engine = load_engine(entry, work.engine)
     engine.warm_up()
-    [tokens] = admission.admit_texts(engine, golden.texts[:1], truncate=True).tokens
+    tokens = admission.admit_texts(engine, golden.texts[:_TRIED_TEXTS], truncate=True).tokens
+    rows, recorded = np.concatenate([engine.run([each]) for each in tokens]), golden.exported[:_TRIED_TEXTS]
+    if rows.shape != recorded.shape or vectors.cosine(rows, recorded).min() < LEAST_COSINE:
+        raise EngineError(
+            f"{entry.folder} gives other vectors than recorded at its export: a file of it is damaged, or this processor "
+            "computes them otherwise. Export the model again, here."
+        )
     created = int(entry.folder.stat().st_mtime)
-    return LoadedModel(entry.name, engine, GoldenText(tokens, golden.exported[0]), created, work.batch_tokens)
+    return LoadedModel(entry.name, engine, GoldenText(tokens[0], golden.exported[0]), created, work.batch_tokens)
