@@ -49,8 +49,8 @@ def load_model(entry: ModelEntry, settings: EngineSettings) -> LoadedModel:
     rows, recorded = np.concatenate([engine.run([each]) for each in tokens]), golden.exported[:_TRIED_TEXTS]
     if rows.shape != recorded.shape or vectors.cosine(rows, recorded).min() < LEAST_COSINE:
         raise EngineError(
-            f"{entry.folder} gives other vectors than recorded at its export: a file of it is damaged, or this processor "
-            "computes them otherwise. Export the model again, here."
+            f"{entry.folder} gives other vectors than recorded at its export: a file of it is damaged, or this "
+            "processor computes them otherwise. Export the model again, here."
         )
     created = int(entry.folder.stat().st_mtime)
     return LoadedModel(entry.name, engine, GoldenText(tokens[0], golden.exported[0]), created, work.batch_tokens)
