@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 STS = ROOT.parent / "shared" / "data" / "sts-dev.tsv"
+
+
+# A shell ignores interrupts for what it starts in the background, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
