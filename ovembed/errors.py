@@ -38,6 +38,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# What stands before each line of another program, where a message ends with its last words.
+QUOTE = "\n  | "
+
 _LINE_CHARACTERS = 300
 _NAME_CHARACTERS = 200
 

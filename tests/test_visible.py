@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ovembed.cli.output import tell_failure
 from ovembed.cli.visible import visible
+from ovembed.errors import QUOTE
 from tests.cli import failure, ovembed
 from tests.faulty_server import FaultyServer, faulty_server
 
@@ -79,3 +81,8 @@ def test_an_output_that_knows_few_characters_gets_the_numbers_of_others(server: 
     words = [sys.executable, "-m", "ovembed", "query", "a", str(tricky), "--url", server.url]
     done = subprocess.run(words, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"}, check=True)
     assert b"\\u241b[2J" in b"".join(done.stdout.split())
+
+
+def test_the_last_words_of_a_program_keep_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_failure(f"It ended. Its last words:{QUOTE}one \x1b[2J{QUOTE}two\nlines")
+    assert capsys.readouterr().err == "ovembed: It ended. Its last words:\n  | one ␛[2J\n  | two␊lines\n"

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ovembed.cli.visible import visible
+from ovembed.errors import QUOTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,13 +80,13 @@ def server_talk(log_format: Literal["text", "json"], *, quiet: bool) -> Talk:
 
 
 def tell_failure(message: str) -> None:
-    """What ends the command, in the last line on stderr: of the log, where the others are JSON."""
+    """What ends the command, on stderr: one line, and those that it quotes; where the log is JSON, a line of it."""
     from ovembed.http import logs
 
     if logs.are_json():
         _LOG.error("%s", message)
     else:
-        sys.stderr.write(f"ovembed: {visible(message)}\n")
+        sys.stderr.write(f"ovembed: {QUOTE.join(map(visible, message.split(QUOTE)))}\n")
 
 
 def line_column(line: Callable[[], str]) -> ProgressColumn:

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ovembed.errors import NotReady, ServerError
+from ovembed.errors import QUOTE, NotReady, ServerError
 from ovembed.launch.backends import URL_FILE
 from ovembed.launch.health import check_health
 
@@ -92,5 +92,5 @@ def _ask(server: Server, folder: Path) -> tuple[Server, str]:
 
 
 def _quoted(words: str) -> str:
-    lines = "".join(f"\n  | {line}" for line in words.splitlines())
+    lines = "".join(QUOTE + line for line in words.splitlines())
     return f" Its last words:{lines}" if lines else " It has said nothing."
