@@ -51,6 +51,11 @@ def last_line(error: BaseException) -> str:
     return lines[-1][:_LINE_CHARACTERS] if lines else type(error).__name__
 
 
+def in_one_line(words: object) -> str:
+    """What a foreign error says, of which it may make several lines, for the middle of a sentence."""
+    return " ".join(str(words).split()).rstrip(" .")
+
+
 def quoted(name: str) -> str:
     """A name that came from outside, for a message of one line; of a long one its beginning."""
     return repr(name if len(name) <= _NAME_CHARACTERS else name[:_NAME_CHARACTERS] + "…")
@@ -171,6 +176,9 @@ class ModelUnready(OvembedError):
 
 class ShuttingDown(OvembedError):
     """The server is about to end; the same call may work elsewhere."""
+
+    def __init__(self, message: str = "The server is shutting down.") -> None:
+        super().__init__(message)
 
 
 class EndpointError(OvembedError):

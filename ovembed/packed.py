@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 _PACKED_TEXTS = 12
 
 
-def load_engine(entry: ModelEntry, settings: EngineSettings) -> OpenVINOEngine:
+def load_engine(entry: ModelEntry, settings: EngineSettings, golden: Golden | None = None) -> OpenVINOEngine:
     """Packing texts, if they get their vectors that way too; a model may be built as none of those known.
 
-    Raises EngineError when it cannot be loaded.
+    Whoever has the model's `golden` texts spares them being read again. Raises EngineError when it cannot be loaded.
     """
     with contextlib.suppress(OvembedError):
         engine = OpenVINOEngine.load(entry, replace(settings, packing=True))
-        if not engine.packs or _gives(engine, read_golden(entry.folder)):
+        if not engine.packs or _gives(engine, golden or read_golden(entry.folder)):
             return engine
     return OpenVINOEngine.load(entry, settings)
 
@@ -36,5 +36,4 @@ def _gives(engine: Engine, golden: Golden) -> bool:
     """The vectors recorded at export, to the shortest texts when they run together."""
     shortest = sorted(range(len(golden.texts)), key=lambda text: len(golden.texts[text]))[:_PACKED_TEXTS]
     tokens = admission.admit_texts(engine, [golden.texts[text] for text in shortest], truncate=True).tokens
-    rows, recorded = engine.run(tokens), golden.exported[shortest]
-    return rows.shape == recorded.shape and bool(vectors.cosine(rows, recorded).min() >= LEAST_COSINE)
+    return vectors.all_near(engine.run(tokens), golden.exported[shortest], LEAST_COSINE)

@@ -42,6 +42,11 @@ def cosine(left: Vectors, right: Vectors) -> Vectors:
     return np.asarray((normalize(left) * normalize(right)).sum(axis=-1), dtype=np.float32)
 
 
+def all_near(left: Vectors, right: Vectors, least_cosine: float) -> bool:
+    """Whether both have one shape, and each row of `left` at least that cosine to the same row of `right`."""
+    return left.shape == right.shape and bool(cosine(left, right).min() >= least_cosine)
+
+
 def top_k(query: Vectors, vectors: Vectors, k: int) -> tuple[NDArray[np.intp], Vectors]:
     """The k rows nearest to `query` (shape (dimensions,)) by cosine: (positions, cosines).
 

@@ -173,8 +173,13 @@ def test_a_limit_that_is_told_is_kept_at_once(server: FaultyServer) -> None:
 def test_parts_hold_so_many_texts_and_so_many_characters() -> None:
     limits = Limits(texts=3, characters=10)
     texts = ["a", "b", "c", "d", "x" * 50, "e" * 6, "f" * 4, "g"]
-    assert [texts[part] for part in limits.pack(texts)] == [texts[:3], texts[3:4], texts[4:5], texts[5:7], texts[7:]]
-    assert limits.pack([]) == []
+    parts, left = [], texts
+    while left:
+        end = limits.end(left)
+        parts.append(left[:end])
+        left = left[end:]
+    assert parts == [texts[:3], texts[3:4], texts[4:5], texts[5:7], texts[7:]]
+    assert limits.end([]) == 0
 
 
 def sizes(server: FaultyServer, texts: list[str], **changes: Any) -> list[int]:

@@ -13,7 +13,7 @@ from ovembed import admission, cores
 from ovembed.bench.texts import make_texts
 from ovembed.errors import ShuttingDown
 from ovembed.packed import load_engine
-from ovembed.repository import Tuning, check_tuning_writable, write_tuning
+from ovembed.repository import Tuning, check_tuning_writable, read_golden, write_tuning
 from ovembed.serving.batcher import Batcher
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ def choose(trials: Sequence[Trial]) -> Tuning:
 def _trials(entry: ModelEntry, settings: EngineSettings) -> Iterator[Trial]:
     _, threads = settings.resolve()
     texts = [*make_texts("short", 800), *make_texts("mixed", 200)]
+    golden = read_golden(entry.folder)
     for streams in _streams_to_try(threads):
-        engine = load_engine(entry, replace(settings, streams=streams, threads=threads, low_latency=False))
+        engine = load_engine(entry, replace(settings, streams=streams, threads=threads, low_latency=False), golden)
         token_lists = _shuffled(admission.admit_texts(engine, texts, truncate=True).tokens)
         for batch_tokens in _BATCH_TOKENS:
             tuning = Tuning(streams, threads, batch_tokens * max(1, threads // streams))

@@ -14,7 +14,7 @@ from ovembed.corpus.readers import READERS, is_taken_from_folders, reader_of
 from ovembed.corpus.rows import Item, Pause, Refused
 from ovembed.corpus.source import Columns, Source
 from ovembed.corpus.split import Split, texts_of
-from ovembed.errors import InputError
+from ovembed.errors import InputError, in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -153,7 +153,7 @@ def _sayable(name: str) -> str:
 
 def _broken(source: str, line: int, error: Exception) -> Refused:
     """The rest of a file; `line` is the last that gave something, or 0."""
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split()).rstrip(".")
+    reason = getattr(error, "strerror", None) or in_one_line(error)
     after = f"further than line {line} " if line else ""
     return Refused(source, line or 1, f"the file cannot be read {after}({reason}).")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from ovembed.corpus import precision, scratch
-from ovembed.errors import InputError
+from ovembed.errors import InputError, in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -117,7 +117,7 @@ def reading(path: Path) -> Iterator[None]:
         owner = "" if error.filename == str(path) else f", which belongs to {path}"
         raise InputError(f"No file {error.filename}{owner}. Embed the texts again.") from error
     except OSError as error:
-        raise InputError(f"{error.filename or path} cannot be read: {_line(error.strerror or error)}.") from error
+        raise InputError(f"{error.filename or path} cannot be read: {in_one_line(error.strerror or error)}.") from error
     except KeyError as error:
         raise _damaged(path, f"it has no {error}") from error
     except (ValueError, LookupError, TypeError, EOFError, NotImplementedError) as error:
@@ -125,9 +125,4 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, what: object) -> InputError:
-    return InputError(f"{path} was not written by ovembed embed, or is damaged ({_line(what)}).")
-
-
-def _line(words: object) -> str:
-    """In one line, as which errors of other libraries do not always come."""
-    return " ".join(str(words).split()).rstrip(" .")
+    return InputError(f"{path} was not written by ovembed embed, or is damaged ({in_one_line(what)}).")

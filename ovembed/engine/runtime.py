@@ -13,3 +13,9 @@ def core() -> ov.Core:
     back when it goes. By then that may have gone as well, and the next signal that comes ends the process.
     """
     return ov.Core()
+
+
+@functools.cache
+def extend(library: str) -> None:
+    """Make the operations of that library known, which each time would add another set of them."""
+    core().add_extension(library)

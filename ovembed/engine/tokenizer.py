@@ -85,9 +85,9 @@ class OpenVINOTokenizer:
             import openvino_tokenizers  # noqa: PLC0415
         except ImportError as error:
             raise MissingExtra(f"A model without tokenizer.json ({path.parent})", "export") from error
-        from ovembed.engine.runtime import core  # noqa: PLC0415  beside the package that it needs
+        from ovembed.engine.runtime import core, extend  # noqa: PLC0415  beside the package that it needs
 
-        core().add_extension(str(openvino_tokenizers._ext_path))
+        extend(str(openvino_tokenizers._ext_path))
         model = core().read_model(path)
         _lift_limit(model)
         self._model = core().compile_model(model, "CPU")

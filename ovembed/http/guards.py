@@ -36,7 +36,7 @@ class Traffic:
     def check(self) -> None:
         """Raises ShuttingDown while draining."""
         if self.draining:
-            raise ShuttingDown("The server is shutting down.")
+            raise ShuttingDown()
 
 
 class Guards:
@@ -98,7 +98,7 @@ class Guards:
             await self._app(scope, receive, watched_send)
         except asyncio.CancelledError as error:
             if not replied:
-                raise ShuttingDown("The server is shutting down.") from error
+                raise ShuttingDown() from error
         finally:
             self._traffic.running -= 1
 

@@ -99,7 +99,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Result], l
             f"The request took longer than {limits.request_s:g} s. Send less at once, or try again later."
         )
     except asyncio.CancelledError as error:  # the time for requests to end is over
-        raise ShuttingDown("The server is shutting down.") from error
+        raise ShuttingDown() from error
     finally:
         task.cancel()
         leaving.cancel()

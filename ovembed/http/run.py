@@ -76,7 +76,7 @@ async def serve_on(
 ) -> None:
     """The same as `run`, on the running loop and a socket that is bound already."""
     config = _configure(app, patience_s, tls)
-    server = _Server(config, traffic, grace_s, on_started=lambda: None, on_stop=_do_nothing, beside=beside, tls=tls)
+    server = _Server(config, traffic, grace_s, beside=beside, tls=tls)
     with _stopped_by_signals(server):
         await server.serve(sockets=[listener])
 
@@ -85,15 +85,7 @@ async def turn_away(
     listener: socket.socket, app: ASGIApp, *, grace_s: float, patience_s: float, tls: Tls | None = None
 ) -> None:
     """Let `app` answer those whom the kernel has let in at the socket, on the running loop, and close it."""
-    server = _Server(
-        _configure(app, patience_s, tls),
-        Traffic(draining=True),
-        grace_s,
-        on_started=lambda: None,
-        on_stop=_do_nothing,
-        beside=None,
-        tls=tls,
-    )
+    server = _Server(_configure(app, patience_s, tls), Traffic(draining=True), grace_s, tls=tls)
     await server._serve(sockets=[listener])  # without signals, which are for those who run the loop
 
 
@@ -128,10 +120,10 @@ class _Server(uvicorn.Server):
         traffic: Traffic,
         grace_s: float,
         *,
-        on_started: Callable[[], None],
-        on_stop: Callable[[], Awaitable[None]],
-        beside: Callable[[], Coroutine[Any, Any, None]] | None,
-        tls: Tls | None,
+        on_started: Callable[[], None] = lambda: None,
+        on_stop: Callable[[], Awaitable[None]] = _do_nothing,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        tls: Tls | None = None,
     ) -> None:
         super().__init__(config)
         self._traffic = traffic

@@ -20,22 +20,14 @@ class Limits:
     texts: int = TEXTS_PER_REQUEST
     characters: int = CHARACTERS_PER_REQUEST
 
-    def end(self, texts: Sequence[str], start: int = 0) -> int:
-        """Where a request ends that begins with the text at `start`, and holds as many of the following as fit."""
+    def end(self, texts: Sequence[str]) -> int:
+        """How many of the texts, from the first on, one request holds."""
         characters = 0
-        for position in range(start, len(texts)):
-            characters += len(texts[position])
-            full = position - start == self.texts or characters > self.characters
-            if full and position > start:
+        for position, text in enumerate(texts):
+            characters += len(text)
+            if position and (position == self.texts or characters > self.characters):
                 return position
         return len(texts)
-
-    def pack(self, texts: Sequence[str]) -> list[slice]:
-        """The fewest runs of neighbours that fit, in order."""
-        parts: list[slice] = []
-        while (start := parts[-1].stop if parts else 0) < len(texts):
-            parts.append(slice(start, self.end(texts, start)))
-        return parts
 
     def below(self, texts: Sequence[str], *, too_large: bool) -> Limits:
         """These, lowered so that such texts would go in halves: by their size, or by their number."""

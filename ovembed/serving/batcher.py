@@ -145,7 +145,7 @@ class Batcher:
             return job.future
         with self._changed:
             if self._closed:
-                raise ShuttingDown("The server is shutting down.")
+                raise ShuttingDown()
             if self._waiting.tokens + tokens > self._max_queued_tokens:
                 raise Overloaded(f"The queue is full ({self._waiting.tokens} tokens wait). Try again shortly.")
             self._waiting.add(job, token_lists)

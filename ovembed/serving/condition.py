@@ -63,5 +63,5 @@ class Condition:
             rows = await asyncio.wrap_future(batcher.submit([self._golden.tokens]))
         except Exception:  # noqa: BLE001  whatever it is, the model does not work
             return
-        if vectors.cosine(rows, self._golden.vector[None])[0] >= LEAST_COSINE:
+        if vectors.all_near(rows, self._golden.vector[None], LEAST_COSINE):
             self._forgiven = faults

@@ -43,11 +43,11 @@ def load_model(entry: ModelEntry, settings: EngineSettings) -> LoadedModel:
     """
     golden = read_golden(entry.folder)
     work = work_for(entry, settings)
-    engine = load_engine(entry, work.engine)
+    engine = load_engine(entry, work.engine, golden)
     engine.warm_up()
     tokens = admission.admit_texts(engine, golden.texts[:_TRIED_TEXTS], truncate=True).tokens
-    rows, recorded = np.concatenate([engine.run([each]) for each in tokens]), golden.exported[:_TRIED_TEXTS]
-    if rows.shape != recorded.shape or vectors.cosine(rows, recorded).min() < LEAST_COSINE:
+    rows = np.concatenate([engine.run([each]) for each in tokens])
+    if not vectors.all_near(rows, golden.exported[:_TRIED_TEXTS], LEAST_COSINE):
         raise EngineError(
             f"{entry.folder} gives other vectors than recorded at its export: a file of it is damaged, or this "
             "processor computes them otherwise. Export the model again, here."

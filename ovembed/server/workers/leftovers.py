@@ -32,5 +32,4 @@ async def refuse(listener: socket.socket, settings: ServeSettings) -> None:
 
 
 async def _tell(scope: Scope, receive: Receive, send: Send) -> None:
-    error = ShuttingDown("The server is shutting down.")
-    await error_response(Request(scope), error)(scope, receive, send)
+    await error_response(Request(scope), ShuttingDown())(scope, receive, send)

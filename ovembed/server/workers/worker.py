@@ -66,7 +66,7 @@ class Colleagues:
         try:
             return await self._channel.ask(OfAll(question))
         except Gone as error:
-            raise ShuttingDown("The server is shutting down.") from error
+            raise ShuttingDown() from error
 
 
 class _Worker:
