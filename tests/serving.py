@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
-    from starlette.applications import Starlette
-
+    from ovembed.http.application import Application
     from ovembed.protocols import Tokens, Vectors
     from tests.fakes import FakeEngine
 
@@ -37,7 +36,7 @@ CREATED = 1_790_000_000
 class InProcess(httpx.BaseTransport):
     """An application for a synchronous client, as a server runs it: every request on one loop, many at a time."""
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: Application) -> None:
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -80,7 +79,7 @@ class WatchedBatcher(Batcher):
 @contextmanager
 def application(
     models: Mapping[str, FakeEngine], *, max_body_bytes: int = 100_000, **settings: int
-) -> Iterator[tuple[Starlette, list[WatchedBatcher]]]:
+) -> Iterator[tuple[Application, list[WatchedBatcher]]]:
     """The application over these engines, and the batchers in between."""
     batchers = {name: WatchedBatcher(engine, **settings) for name, engine in models.items()}
     catalog = Catalog(ServedModel(name, engine, batchers[name], CREATED) for name, engine in models.items())
@@ -118,7 +117,7 @@ async def working() -> bool:
 
 
 @contextmanager
-def on_a_port(app: Starlette) -> Iterator[str]:
+def on_a_port(app: Application) -> Iterator[str]:
     """The URL of the application on a port of this machine."""
     import uvicorn
 

@@ -38,8 +38,7 @@ from tests.serving import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, MutableMapping
 
-    from starlette.applications import Starlette
-
+    from ovembed.http.application import Application
     from ovembed.protocols import Embedder
 
 
@@ -53,7 +52,7 @@ class Connection:
         self._body = body
         self._headers = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
 
-    async def request(self, app: Starlette) -> None:
+    async def request(self, app: Application) -> None:
         scope = {"type": "http", "method": "POST", "path": "/v1/embeddings", "headers": self._headers}
         await app(scope | {"query_string": b"", "server": ("server.example", 80)}, self._receive, self._send)
 
@@ -539,7 +538,7 @@ def test_requests_at_the_same_time_share_batches(engine: FakeEngine) -> None:
 def test_texts_of_a_client_that_left_do_not_run(engine: FakeEngine) -> None:
     engine.gate.clear()
 
-    async def scenario(app: Starlette, batcher: WatchedBatcher) -> tuple[Connection, Connection]:
+    async def scenario(app: Application, batcher: WatchedBatcher) -> tuple[Connection, Connection]:
         staying, leaving = Connection(b'{"input": "stay"}'), Connection(b'{"input": "leave"}')
         first = asyncio.create_task(staying.request(app))
         await asyncio.to_thread(engine.started.wait, PATIENCE_S)
@@ -560,7 +559,7 @@ def test_texts_of_a_client_that_left_do_not_run(engine: FakeEngine) -> None:
 def test_a_request_cut_off_by_the_end_of_the_server_is_told_so(engine: FakeEngine) -> None:
     engine.gate.clear()
 
-    async def scenario(app: Starlette, batcher: WatchedBatcher) -> Connection:
+    async def scenario(app: Application, batcher: WatchedBatcher) -> Connection:
         connection = Connection(b'{"input": "a"}')
         request = asyncio.create_task(connection.request(app))
         await asyncio.to_thread(batcher.wait_for, 1)

@@ -12,16 +12,14 @@ import time
 from typing import TYPE_CHECKING
 
 import orjson
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Route
 
 from ovembed import wire
 from ovembed.errors import ModelUnready, OvembedError
 from ovembed.gateway import documentation, schema
 from ovembed.gateway.statistics import SERVICE, Statistics
+from ovembed.http.application import Answered, Application
 from ovembed.http.replies import error_reply, internal_error, json_response, vectors_response, warn
 from ovembed.http.requests import Parsing, read_body, while_connected
 
@@ -41,20 +39,20 @@ _OPEA_VERSION = "1.5"
 _READY_PATIENCE_S = 5.0
 
 
-def create_app(backend: Backend, metrics: Metrics, traffic: Traffic, limits: Limits) -> Starlette:
+def create_app(backend: Backend, metrics: Metrics, traffic: Traffic, limits: Limits) -> Application:
     """The ASGI application; `traffic` tells whether it is to end."""
     handlers = _Handlers(backend, metrics, traffic, limits)
-    return Starlette(
-        routes=[
-            Route("/v1/embeddings", handlers.embeddings, methods=["POST"]),
-            Route("/v1/health_check", handlers.health_check),
-            Route("/v1/statistics", handlers.statistics),
-            Route("/health", handlers.health),
-            Route("/ready", handlers.ready),
-            Route("/metrics", metrics.page),
+    return Application(
+        [
+            Answered("/v1/embeddings", handlers.embeddings, method="POST"),
+            Answered("/v1/health_check", handlers.health_check),
+            Answered("/v1/statistics", handlers.statistics),
+            Answered("/health", handlers.health),
+            Answered("/ready", handlers.ready),
+            Answered("/metrics", metrics.page),
             *documentation.routes(),
         ],
-        exception_handlers=dict.fromkeys((OvembedError, HTTPException, ClientDisconnect, Exception), _render),
+        error_response,
     )
 
 
@@ -122,10 +120,6 @@ def _reply(result: Embeddings, encoding_format: EncodingFormat) -> bytes:
     return b"".join([head[:-1], b',"data":', data, b",", tail[1:]])
 
 
-async def _render(request: Request, error: Exception) -> Response:
-    return error_response(request, error)
-
-
 def error_response(_request: Request, error: Exception) -> Response:
     match error:
         case schema.InvalidBody():
@@ -136,7 +130,5 @@ def error_response(_request: Request, error: Exception) -> Response:
             return error_reply(error)
         case HTTPException():  # no such route, or not with this method
             return json_response({"detail": error.detail}, error.status_code, error.headers)
-        case ClientDisconnect():  # nobody reads this
-            return Response(status_code=499)
         case _:
             return internal_error()

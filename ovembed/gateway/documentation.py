@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
-from starlette.routing import Route
 
 from ovembed.gateway.schema import EmbeddingRequest
 from ovembed.gateway.statistics import SERVICE
+from ovembed.http.application import Answered
 from ovembed.http.page import page
 from ovembed.http.replies import WARNING_HEADER, json_response
 
@@ -104,11 +104,11 @@ def document() -> dict[str, Any]:
     }
 
 
-def routes() -> list[Route]:
+def routes() -> list[Answered]:
     return [
-        Route("/openapi.json", _json, include_in_schema=False),
-        Route("/docs", _page, include_in_schema=False),
-        Route("/redoc", _page, include_in_schema=False),
+        Answered("/openapi.json", _json),
+        Answered("/docs", _page),
+        Answered("/redoc", _page),
     ]
 
 

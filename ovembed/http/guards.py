@@ -59,20 +59,15 @@ class Guards:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def part(message: Message) -> None:
-            """While the server drains, it keeps no connection: the next request on it could not be answered."""
-            if self._traffic.draining and message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
-            await send(message)
-
+        reply = _Reply(send, self._traffic)
         if scope["method"] in _OPEN_METHODS:
-            await self._app(scope, receive, part)
+            await self._app(scope, receive, reply.send)
             return
         try:
             await self._admit(scope, receive)
-            await self._run(scope, receive, part)
+            await self._run(scope, receive, reply)
         except OvembedError as error:
-            await self._render(Request(scope), error)(scope, receive, part)
+            await self._render(Request(scope), error)(scope, receive, reply.send)
 
     async def _admit(self, scope: Scope, receive: Receive) -> None:
         try:
@@ -84,23 +79,31 @@ class Guards:
                 await _hear_out(scope, receive)
             raise
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _run(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
         """Raises ShuttingDown for a request that is cut off, at the end of the grace, before its reply began."""
-        replied = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal replied
-            replied = True
-            await send(message)
-
         self._traffic.running += 1
         try:
-            await self._app(scope, receive, watched_send)
+            await self._app(scope, receive, reply.send)
         except asyncio.CancelledError as error:
-            if not replied:
+            if not reply.began:
                 raise ShuttingDown() from error
         finally:
             self._traffic.running -= 1
+
+
+class _Reply:
+    """While the server drains, it keeps no connection: the next request on it could not be answered."""
+
+    def __init__(self, send: Send, traffic: Traffic) -> None:
+        self._send = send
+        self._traffic = traffic
+        self.began = False
+
+    async def send(self, message: Message) -> None:
+        self.began = True
+        if self._traffic.draining and message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+        await self._send(message)
 
 
 async def _hear_out(scope: Scope, receive: Receive) -> None:

@@ -155,13 +155,13 @@ def routes(exchange: Exchange) -> list[Described]:
     of_version = {"name": schemas.model_name, "version": schemas.version}
     models = functools.partial(
         _route,
-        handler=handlers.models,
+        endpoint=handlers.models,
         summary="List the models",
         replies=[Reply(200, "All that are served.", schemas.model_list)],
     )
     ready = functools.partial(
         _route,
-        handler=handlers.model_ready,
+        endpoint=handlers.model_ready,
         summary="Whether the model works",
         replies=[
             Reply(200, "It does.", media_type=None),
@@ -170,7 +170,7 @@ def routes(exchange: Exchange) -> list[Described]:
     )
     metadata = functools.partial(
         _route,
-        handler=handlers.metadata,
+        endpoint=handlers.metadata,
         summary="The model's metadata",
         replies=[
             Reply(200, "The metadata.", schemas.metadata),

@@ -89,7 +89,7 @@ def routes(exchange: Exchange) -> list[Described]:
     handlers = _Handlers(exchange)
     embed = functools.partial(
         _route,
-        handler=handlers.embed,
+        endpoint=handlers.embed,
         method="POST",
         summary="Embed texts or token ids",
         body=schemas.request,
@@ -101,7 +101,7 @@ def routes(exchange: Exchange) -> list[Described]:
     )
     health = functools.partial(
         _route,
-        handler=handlers.health,
+        endpoint=handlers.health,
         summary="Whether every model works",
         replies=[Reply(200, "They do.", schemas.health), *_refusals(ShuttingDown, ModelUnready)],
     )

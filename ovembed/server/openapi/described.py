@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
+from ovembed.http.application import Answered
 from ovembed.serving.models import prompt_for
 from ovembed.wire import INPUT_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ovembed.http.application import Endpoint
     from ovembed.serving.models import ServedModel
 
 Schema: TypeAlias = dict[str, Any]
 """JSON Schema 2020-12. One with a title becomes a component of that name."""
-
-Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ def about(kind: type[Exception]) -> str:
     return (inspect.getdoc(kind) or "").partition("\n")[0]
 
 
-class Described(Route):
+class Described(Answered):
     """A route with what stands about it in the description.
 
     tag: the dialect. body: what a request must hold, with an example under `examples`. parameters: schemas of what
@@ -85,7 +81,7 @@ class Described(Route):
     def __init__(
         self,
         path: str,
-        handler: Handler,
+        endpoint: Endpoint,
         *,
         tag: str,
         summary: str,
@@ -96,7 +92,7 @@ class Described(Route):
         parameters: Mapping[str, SchemaOf] | None = None,
         shown: str | None = None,
     ) -> None:
-        super().__init__(path, handler, methods=[method])
+        super().__init__(path, endpoint, method=method)
         self.method = method
         self.tag = tag
         self.summary = summary

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from ovembed.http.application import Application
     from ovembed.server.openapi.described import Schema
     from ovembed.serving.models import ServedModel
 
 
-def describe(app: Starlette, models: Mapping[str, ServedModel], *, secured: bool) -> None:
+def describe(app: Application, models: Mapping[str, ServedModel], *, secured: bool) -> None:
     """Add /openapi.json and /docs, which tell all described routes and `models` as they are when it is asked.
 
     `secured`: whether POST needs a key.
