@@ -177,6 +177,15 @@ def test_tokens_are_shaped_as_the_model_s_own_tokenizer_does(
     assert reply.json() == {"tokens": ids}
 
 
+def test_head_and_body_of_a_reply_come_in_one_piece(server: Server) -> None:
+    body = b'{"model": "minilm", "input": "Hello"}'
+    with socket.create_connection(address(server.url), timeout=PATIENCE_S) as client:
+        client.sendall(post(body) + body)
+        head, _, received = client.recv(1 << 16).partition(b"\r\n\r\n")
+    [length] = [int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")]
+    assert len(received) == length
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
 def test_curl_as_in_the_readme(server: Server) -> None:
     result = subprocess.run(

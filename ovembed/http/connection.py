@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ovembed.http.descriptors import Shortage
+from ovembed.http.joining import Joining
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +32,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     patience_s = 20.0
     shortage = Shortage()
+    _in_head = True
     _head_timer: asyncio.TimerHandle | None = None
     _rest_timer: asyncio.TimerHandle | None = None
     _reader_timer: asyncio.TimerHandle | None = None
@@ -38,7 +40,7 @@ class BoundedConnection(HttpToolsProtocol):
     _used_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(transport)
+        super().connection_made(cast("Any", Joining(transport)))
         self._earlier: deque[RequestResponseCycle] = deque()
         self._used_at = self.loop.time()
         self._await_head()
@@ -63,14 +65,14 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        if self._head_timer is None:
-            self._await_head()
+        self._in_head = True
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return
         _cancel(self._head_timer)
         self._head_timer = None
+        self._in_head = False
         self._head_bytes = 0
         if self.cycle is not None and not self.cycle.response_complete:
             self._earlier.append(self.cycle)
@@ -117,10 +119,14 @@ class BoundedConnection(HttpToolsProtocol):
         self.data_received(b"\r\n".join([*head, b"", rest]))
 
     def _check_head(self, received: int) -> None:
-        if self._head_timer is not None:
-            self._head_bytes += received
-            if self._head_bytes > _LARGEST_HEAD:
-                self._refuse("The head of the request is too large.")
+        """Most heads come whole: they need no timer."""
+        if not self._in_head:
+            return
+        if self._head_timer is None:
+            self._await_head()
+        self._head_bytes += received
+        if self._head_bytes > _LARGEST_HEAD:
+            self._refuse("The head of the request is too large.")
 
     def _refuse(self, why: str) -> None:
         self.logger.warning(why)

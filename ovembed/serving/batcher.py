@@ -16,6 +16,7 @@ import numpy as np
 
 from ovembed import batches
 from ovembed.errors import Overloaded, RequestTooLarge, ShuttingDown
+from ovembed.serving.handover import Handover
 from ovembed.serving.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Batcher:
         self._max_queued_tokens = max_queued_tokens
         self._waiting: Waiting[_Job] = Waiting(max_batch_tokens, engine.spec.max_tokens if engine.packs else None)
         self._changed = threading.Condition()
+        self._handover: Handover | None = None
         self._closed = False
         self._workers = [
             threading.Thread(target=self._work, name=f"batch-{number}", daemon=True) for number in range(engine.streams)
@@ -151,6 +153,12 @@ class Batcher:
             self._waiting.add(job, token_lists)
             self._changed.notify(len(token_lists))
         return job.future
+
+    async def embed(self, token_lists: Sequence[Tokens]) -> Vectors:
+        """The same, awaited on an event loop, which wakes once for all the requests that a batch completes."""
+        if self._handover is None or not self._handover.is_here():
+            self._handover = Handover()
+        return await self._handover.result_of(self.submit(token_lists))
 
     def queue(self) -> QueueState:
         with self._changed:

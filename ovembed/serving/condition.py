@@ -60,7 +60,7 @@ class Condition:
         """Forgives the faults from before it began, not those that happen meanwhile."""
         faults = self._faults
         try:
-            rows = await asyncio.wrap_future(batcher.submit([self._golden.tokens]))
+            rows = await batcher.embed([self._golden.tokens])
         except Exception:  # noqa: BLE001  whatever it is, the model does not work
             return
         if vectors.all_near(rows, self._golden.vector[None], LEAST_COSINE):

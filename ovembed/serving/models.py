@@ -79,7 +79,7 @@ class ServedModel:
         began = time.perf_counter()
         admitted = await self._admit(request)
         self.on_admitted(truncated=len(admitted.truncated), took_s=time.perf_counter() - began)
-        rows = await asyncio.wrap_future(self.batcher.submit(admitted.tokens))
+        rows = await self.batcher.embed(admitted.tokens)
         lengths = tuple(map(len, admitted.tokens))
         return Embeddings(
             vectors=vectors.cut(rows, request.dimensions),
