@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 # Rows that several texts share are at least as wide. Wider ones fill up better, but a token attends to all of its row.
 _PACKED_WIDTH = 64
@@ -22,6 +22,9 @@ _PACKED_WIDTH = 64
 ALIGNMENT = 16
 _COST_UNALIGNED = 1.1
 _COST_OF_WIDTH = 0.001
+
+# Wider rows than for so many fewer cost more than the gaps that they fill.
+_FEWER_ROWS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,8 @@ def layout(lengths: Sequence[int], most_tokens: int, *, packs: bool) -> Layout:
     if not packs:
         return row_for_each(lengths, most_tokens)
     apart = row_for_each(lengths, most_tokens, ALIGNMENT if len(lengths) > 1 else ALIGNMENT // 2)
-    together = _packed(lengths, most_tokens)
-    return together if together.cost < apart.cost else apart
+    together = _packed(lengths, packed_width(max(lengths), most_tokens))
+    return min(apart, together, *_snug(lengths, most_tokens, together.rows), key=lambda layout: layout.cost)
 
 
 def row_for_each(lengths: Sequence[int], most_tokens: int, step: int = 1) -> Layout:
@@ -86,10 +89,18 @@ def row_for_each(lengths: Sequence[int], most_tokens: int, step: int = 1) -> Lay
     return Layout(len(lengths), width, tuple((row, 0) for row in range(len(lengths))))
 
 
-def _packed(lengths: Sequence[int], most_tokens: int) -> Layout:
-    rows = Rows(packed_width(max(lengths), most_tokens))
+def _packed(lengths: Sequence[int], width: int) -> Layout:
+    rows = Rows(width)
     places = [place for length in lengths if (place := rows.place(length)) is not None]
-    return Layout(len(rows.free), rows.width, tuple(places))
+    return Layout(len(rows.free), width, tuple(places))
+
+
+def _snug(lengths: Sequence[int], most_tokens: int, rows: int) -> Iterator[Layout]:
+    """Packed into rows that so many, or somewhat fewer, would fill without a gap: few texts leave large ones."""
+    longest, tokens = max(lengths), sum(lengths)
+    for count in range(max(1, rows - _FEWER_ROWS), rows + 1):
+        share = min(-(-tokens // count), most_tokens)
+        yield _packed(lengths, packed_width(max(longest, share), most_tokens, ALIGNMENT))
 
 
 def packed_width(longest: int, most_tokens: int, least: int = _PACKED_WIDTH) -> int:

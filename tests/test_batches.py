@@ -66,6 +66,18 @@ def test_packing_never_costs_more_than_rows_of_their_own(lengths: list[int], lim
     assert layout(lengths, limit, packs=True).cost <= apart.cost
 
 
+@given(TEXTS, LIMITS)
+def test_rows_are_no_longer_than_the_model_takes(lengths: list[int], limit: int) -> None:
+    assert layout(lengths, limit, packs=True).width <= max(*lengths, limit)
+
+
+def test_few_texts_leave_no_large_gaps() -> None:
+    """In rows that are as wide as their longest text, these would compute 224, 128 and 256 tokens."""
+    batches = ([100, 60], [20, 30, 25], [60, 50, 50, 30, 20])
+    laid = [layout(lengths, 256, packs=True) for lengths in batches]
+    assert [(each.rows, each.width) for each in laid] == [(1, 160), (1, 80), (2, 112)]
+
+
 def test_texts_share_rows_where_that_is_less_to_compute() -> None:
     assert layout([30, 20, 14, 40, 24], 256, packs=True).places == ((0, 0), (0, 30), (0, 50), (1, 0), (1, 40))
     assert layout([60, 60], 256, packs=True).places == ((0, 0), (1, 0))
