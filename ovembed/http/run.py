@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.05
 
+# That make a collection; Python's own 700 are those of a few requests.
+_YOUNG_OBJECTS = 10_000
+
 # How soon a client that has a connection sends a request, or the next one, if it sends one at all.
 _HESITATION_S = 0.5
 
@@ -177,11 +180,12 @@ class _Server(uvicorn.Server):
 
 
 def _spare_what_stays() -> None:
-    """Let garbage collections pass over what there is by now. A full one, every thousand requests or so, would look at
-    all of it for 30 ms, while nobody is served.
+    """Let garbage collections pass over what there is by now, and be rare: requests leave no cycles. A full one, every
+    thousand requests or so, would look at everything for 30 ms, while nobody is served.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
 
 
 @contextlib.contextmanager
