@@ -13,13 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Match, Route, Router
 
 from ovembed.errors import OvembedError
+from ovembed.http.replies import CLIENT_LEFT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
-
-_CLIENT_LEFT = 499  # nginx's
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -54,7 +53,7 @@ class Application(Router):
         try:
             await super().__call__(scope, receive, send)
         except ClientDisconnect:  # nobody reads this
-            await Response(status_code=_CLIENT_LEFT)(scope, receive, send)
+            await Response(status_code=CLIENT_LEFT)(scope, receive, send)
         except (OvembedError, HTTPException) as error:
             await self._answer(error, scope, receive, send)
         except Exception as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from starlette.datastructures import Headers
 
 from ovembed.http import logs
+from ovembed.http.replies import CLIENT_LEFT
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,7 +23,6 @@ REQUEST_ID = "X-Request-ID"
 _UNFIT_FOR_IDS = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 _LONGEST_ID = 128
 _LONGEST_PATH = 200
-_NO_REPLY = 499  # what nginx logs of a client that left
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Observed:
         began = time.perf_counter()
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        status, reply_bytes = _NO_REPLY, 0
+        status, reply_bytes = CLIENT_LEFT, 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status, reply_bytes
@@ -85,7 +85,7 @@ class Observed:
             await self._app(scope, receive, send_with_id)
         except Exception:
             _LOG.exception("Request %s failed. This is a bug.", request_id)
-            if status == _NO_REPLY:
+            if status == CLIENT_LEFT:
                 raise
         finally:
             report = RequestReport(

@@ -47,6 +47,9 @@ Result = TypeVar("Result")
 
 WARNING_HEADER = "X-Ovembed-Warning"
 
+CLIENT_LEFT = 499
+"""nginx's status of a request whose client does not wait for the reply."""
+
 # What goes with an error of that status, whoever says it: 429 and 503 may be over by then.
 HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
