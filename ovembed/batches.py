@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Rows that several texts share are at least as wide. Wider ones fill up better, but a token attends to all of its row.
+# Texts are gathered for rows that are at least as wide. Wider ones fill up better, but a token attends to all its row.
 _PACKED_WIDTH = 64
 
 # What the width of its row makes a token cost, measured with six layers of 384 dimensions: another width than a
@@ -79,7 +79,7 @@ def layout(lengths: Sequence[int], most_tokens: int, *, packs: bool) -> Layout:
         return row_for_each(lengths, most_tokens)
     apart = row_for_each(lengths, most_tokens, ALIGNMENT if len(lengths) > 1 else ALIGNMENT // 2)
     together = _packed(lengths, packed_width(max(lengths), most_tokens))
-    return min(apart, together, *_snug(lengths, most_tokens, together.rows), key=lambda layout: layout.cost)
+    return min(apart, together, *_snug(lengths, most_tokens, together.rows), key=lambda laid: laid.cost)
 
 
 def row_for_each(lengths: Sequence[int], most_tokens: int, step: int = 1) -> Layout:
