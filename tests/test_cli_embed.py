@@ -244,6 +244,13 @@ def test_bad_rows_are_told_by_the_exit_code_and_their_file(tiny: str, tmp_path: 
     assert "a.jsonl line 2: the text is empty" in failure(ovembed(*command, "--strict", "--force", cwd=tmp_path))
 
 
+def test_a_mistyped_column_of_ids_is_told(tiny: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "the cat", "nr": 1}\n', encoding="utf-8")
+    done = ovembed("embed", "a.jsonl", "--id-column", "rn", "--model", tiny, "-o", "a.npy", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Nothing in a.jsonl has an id in 'rn'; --id-column takes another." in done.stderr.decode().splitlines()
+
+
 def test_runs_of_tokens_by_the_models_own_tokenizer(tiny: str, url: str, tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("the cat is in the house by the river " * 20, encoding="utf-8")
     command = ("embed", "a.md", "--split", "tokens:12:3", "--prompt-name", "query")

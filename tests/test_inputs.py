@@ -186,6 +186,20 @@ def test_tables_give_the_text_and_the_id_of_each_row(tmp_path: Path) -> None:
         entries(tabs, columns=Columns("body", "nr"))
 
 
+def test_a_file_in_which_nothing_has_an_id_is_told(tmp_path: Path) -> None:
+    """A line of JSONL may lack it; that all of them do is a slip."""
+    files = [
+        write(tmp_path, "none.jsonl", '{"text": "one", "key": 1}\n{"text": "two"}\n'),
+        write(tmp_path, "some.jsonl", '{"text": "one"}\n{"text": "two", "nr": 2}\n'),
+        write(tmp_path, "empty.csv", "text,nr\none,\n"),
+    ]
+    told: list[str] = []
+    for columns in (Columns(id="nr"), Columns()):
+        inputs = Inputs([*map(str, files)], io.BytesIO(), Reading(columns=columns), on_no_ids=told.append)
+        assert texts(list(inputs.entries())) == ["one", "two", "one", "two", "one"]
+    assert told == [str(files[0])]
+
+
 def test_semicolons_delimit_where_the_header_has_them(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", 'key;text\nx;"one; or, more"\n')
     assert entries(path, columns=Columns(id="key")) == [Item("one; or, more", str(path), 2, 0, "x")]

@@ -164,7 +164,12 @@ def _inputs(
     if corpus.STDIN in paths and reading.columns != corpus.Columns() and reading.kind is None:
         raise typer.BadParameter("lines of stdin have no columns; tell what it holds with --input-format, as jsonl.")
 
-    def say(name: str, encoding: str) -> None:
+    def say_encoding(name: str, encoding: str) -> None:
         talk.say(f"{name} is read as {encoding}; --encoding takes another.", "yellow")
 
-    return corpus.Inputs(paths, sys.stdin.buffer, reading, without=without, on_encoding=say)
+    def say_no_ids(name: str) -> None:
+        talk.say(f"Nothing in {name} has an id in '{reading.columns.id}'; --id-column takes another.", "yellow")
+
+    return corpus.Inputs(
+        paths, sys.stdin.buffer, reading, without=without, on_encoding=say_encoding, on_no_ids=say_no_ids
+    )

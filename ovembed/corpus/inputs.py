@@ -70,12 +70,14 @@ class Inputs:
         *,
         without: Collection[Path] = (),
         on_encoding: Callable[[str, str], None] = lambda *_: None,
+        on_no_ids: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Raises InputError, before anything is read, for a path that is not there, a folder without files, or an
         unknown encoding.
 
         Folders give neither the files of `without` nor what is below its folders. `on_encoding` hears name and
-        encoding of every file that is not UTF-8.
+        encoding of every file that is not UTF-8, `on_no_ids` the name of every one in which nothing has an id, where
+        a column of ids is asked for.
         """
         self._reading = reading or Reading()
         _check_encoding(self._reading.encoding)
@@ -83,6 +85,7 @@ class Inputs:
         self._sizes = [_size_of(name) for name in self._names]
         self._stdin = stdin
         self._on_encoding = on_encoding
+        self._on_no_ids = on_no_ids
         self._raw: BinaryIO | None = None
         self._size = 0
         self._bytes_before = 0
@@ -131,14 +134,17 @@ class Inputs:
         kind = self._reading.kind
         reader = reader_of(source.name) if kind is None else READERS[f".{kind}"]
         split = self._reading.split or Split(reader.split)
-        line = 0
+        line, named = 0, source.columns.id is None
         try:
             for document in reader.read(source):
+                named = named or document.id is not None
                 for entry in [document] if isinstance(document, Refused) else texts_of(document, split, measure):
                     line = entry.line
                     yield entry
             if not line:
                 yield Refused(source.name, 1, "the file holds no text.")
+            elif not named:
+                self._on_no_ids(source.name)
         except (OSError, ValueError, EOFError, NotImplementedError) as error:
             yield _broken(source.name, line, error)
 
