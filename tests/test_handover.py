@@ -108,11 +108,13 @@ def test_a_result_for_a_loop_that_has_ended_is_nobody_s(caplog: pytest.LogCaptur
 
 
 def test_a_loop_has_a_handover_of_its_own() -> None:
-    async def scenario() -> None:
-        assert handover.is_here() is here
-
     async def made() -> Handover:
-        return Handover()
+        handover = Handover()
+        assert handover.is_here()
+        return handover
 
-    handover, here = asyncio.run(made()), False
+    async def scenario() -> None:
+        assert not handover.is_here()
+
+    handover = asyncio.run(made())
     run(scenario())

@@ -60,10 +60,11 @@ def run(
     config = _configure(app, patience_s, tls)
     with bound(host, port) as listener:
 
-        def announce() -> None:
+        def started() -> None:
+            _spare_what_stays()
             on_ready(url_of(listener, tls))
 
-        server = _Server(config, traffic, grace_s, on_started=announce, on_stop=on_stop, beside=beside, tls=tls)
+        server = _Server(config, traffic, grace_s, on_started=started, on_stop=on_stop, beside=beside, tls=tls)
         with _stopped_by_signals(server):
             server.run(sockets=[listener])
 
@@ -80,7 +81,7 @@ async def serve_on(
 ) -> None:
     """The same as `run`, on the running loop and a socket that is bound already."""
     config = _configure(app, patience_s, tls)
-    server = _Server(config, traffic, grace_s, beside=beside, tls=tls)
+    server = _Server(config, traffic, grace_s, on_started=_spare_what_stays, beside=beside, tls=tls)
     with _stopped_by_signals(server):
         await server.serve(sockets=[listener])
 
@@ -142,7 +143,6 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            _spare_what_stays()
             if self._beside is not None:
                 self._companions.append(asyncio.create_task(self._beside()))
             if self._tls is not None and self.config.ssl is not None:
